@@ -1,0 +1,30 @@
+//! MQTT 3.1, 3.1.1 and 5.0 packets as plain values, and the bytes they travel as.
+//!
+//! Invariants: no IO, no clock, no randomness, no lock, no unsafe; the same bytes always give the same
+//! packets. Nothing is buffered beyond the size limit that the caller sets.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod error;
+mod packet;
+mod packet_id;
+mod properties;
+mod qos;
+mod reason;
+mod text;
+mod topic;
+mod version;
+
+pub use error::{DecodeError, EncodeError, ErrorKind};
+pub use packet::{
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, Will,
+};
+pub use packet_id::PacketId;
+pub use properties::{Properties, PropertiesBuilder, Property, PropertyId};
+pub use qos::{Delivery, QoS, RetainHandling, SubscriptionOptions};
+pub use reason::ReasonCode;
+pub use text::{TextError, Utf8String};
+pub use topic::{ClientId, TopicFilter, TopicName};
+pub use version::Version;

@@ -1,0 +1,2 @@
+//! The `zanzara` command.
+fn main() {}
