@@ -19,7 +19,8 @@ mod version;
 
 pub use error::{DecodeError, EncodeError, ErrorKind};
 pub use packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe, Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Publish, SubAck, Subscribe, UnsubAck, Unsubscribe,
+    Will,
 };
 pub use packet_id::PacketId;
 pub use properties::{Properties, PropertiesBuilder, Property, PropertyId};

@@ -1,6 +1,9 @@
 //! The control packets (MQTT 5.0 section 3), one file each.
 // Target: one file per packet below packet/, decode and encode side by side. This skeleton fixes the public fields.
-use crate::{ClientId, Delivery, PacketId, Properties, QoS, ReasonCode, SubscriptionOptions, TopicFilter, TopicName, Utf8String, Version};
+use crate::{
+    ClientId, Delivery, PacketId, Properties, QoS, ReasonCode, SubscriptionOptions, TopicFilter, TopicName, Utf8String,
+    Version,
+};
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
