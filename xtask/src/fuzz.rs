@@ -27,8 +27,19 @@ pub(crate) fn run(args: &[String]) -> Result {
         }
         run::run(run::cargo().args(["install", "--locked", "cargo-fuzz"]))?;
     }
+    let root = run::root().join("fuzz");
     for target in if wanted.is_empty() { known } else { wanted } {
-        run::run(fuzzer().args(["fuzz", "run", &target]).args(["--", &format!("-max_total_time={seconds}")]))?;
+        // New inputs go into the first folder, which is nobody's; the others are committed.
+        let corpora = ["corpus", "seeds", "regressions"].map(|folder| root.join(folder).join(&target));
+        fs::create_dir_all(&corpora[0])?;
+        let corpora = corpora.iter().filter(|folder| folder.is_dir());
+        let limits = [format!("-max_total_time={seconds}"), "-timeout=10".to_owned()];
+        run::run(fuzzer().args(["fuzz", "run", &target]).args(corpora).arg("--").args(limits)).map_err(|error| {
+            format!(
+                "{error}
+keep what was found: move it from fuzz/artifacts/{target}/ to fuzz/regressions/{target}/"
+            )
+        })?;
     }
     Ok(())
 }
