@@ -20,7 +20,7 @@ impl Default for PacketIds {
 
 impl PacketIds {
     /// The next free identifier; `None` if all 65,535 are in use. O(1) while a run of free ones lasts, then O(in use + 65,536 / 64).
-    pub(super) fn allocate(mut self, in_use: impl Iterator<Item = PacketId>) -> Option<PacketId> {
+    pub(super) fn allocate(&mut self, in_use: impl Iterator<Item = PacketId>) -> Option<PacketId> {
         if self.free == 0 {
             self.find_run(in_use)?;
         }
