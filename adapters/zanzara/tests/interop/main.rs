@@ -10,5 +10,11 @@
 //! `ZANZARA_TEST_BROKER=mosquitto` runs the same tests against mosquitto (the binary that `ZANZARA_MOSQUITTO` names), which tells
 //! whether a failure is the broker's or the test's.
 
+mod aiomqtt;
+mod gmqtt;
 mod mosquitto;
+mod mqttjs;
+mod own_command_line;
+mod paho;
+mod seed;
 mod support;

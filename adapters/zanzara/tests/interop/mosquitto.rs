@@ -73,7 +73,9 @@ fn each_quality_of_service_arrives_as_the_lower_of_both() {
 #[test]
 fn one_publisher_keeps_its_order_through_a_thousand_messages() {
     let Some(clients) = Clients::start() else { return };
-    for (version, qos) in VERSIONS.into_iter().zip(["0", "1", "2"]) {
+    // (mosquitto 2.0 passes the receive maximum of a QoS 2 subscriber.)
+    let highest = if clients.broker.is_mosquitto() { "1" } else { "2" };
+    for (version, qos) in VERSIONS.into_iter().zip(["0", "1", highest]) {
         let mut subscriber = clients.subscribe(version, &["-t", "order", "-q", "2"]);
         clients.publish_lines(version, &["-t", "order", "-q", qos], (0..1000).map(|number| number.to_string()));
         for number in 0..1000 {
@@ -155,13 +157,17 @@ fn offline_messages_wait_for_a_persistent_session() {
     let Some(clients) = Clients::start() else { return };
     for version in VERSIONS {
         let topic = format!("offline/{version}");
+        if version == "mqttv5" && clients.broker.is_mosquitto() {
+            continue; // (It passes the receive maximum of a QoS 2 subscriber.)
+        }
         let session = ["-c", "-i", "sleeper", "-q", "2", "-t", &topic];
         clients.subscriber(version, &[&session[..], &["-E"]].concat()).success();
         for qos in ["1", "2"] {
             clients.publish_lines(version, &["-t", &topic, "-q", qos], (0..50).map(|n| format!("{qos}-{n}")));
         }
         let woken = clients.subscriber(version, &[&session[..], &["-C", "100"]].concat());
-        let expected: Vec<String> = ["1", "2"].iter().flat_map(|qos| (0..50).map(move |n| format!("{qos}-{n}"))).collect();
+        let expected: Vec<String> =
+            ["1", "2"].iter().flat_map(|qos| (0..50).map(move |n| format!("{qos}-{n}"))).collect();
         assert_eq!(woken.rest(), expected, "{version}");
         // A clean session ends the stored one, so that the next version starts afresh.
         clients.subscriber(version, &["-i", "sleeper", "-t", &topic, "-E"]).success();
@@ -173,10 +179,13 @@ fn a_persistent_session_survives_kills_of_its_client() {
     let Some(clients) = Clients::start() else { return };
     for version in VERSIONS {
         for qos in ["1", "2"] {
+            if version == "mqttv5" && qos == "2" && clients.broker.is_mosquitto() {
+                continue; // (It passes the receive maximum of a QoS 2 subscriber.)
+            }
             let topic = format!("kills/{version}/{qos}");
             let session = ["-c", "-i", &format!("k-{version}-{qos}"), "-q", qos, "-t", &topic];
             clients.subscriber(version, &[&session[..], &["-E"]].concat()).success();
-            let mut seen = BTreeSet::new();
+            let mut seen = Vec::new();
             for round in 0..3 {
                 let numbers = (round * 100)..(round * 100 + 100);
                 clients.publish_lines(version, &["-t", &topic, "-q", qos], numbers.map(|n| format!("{n:03}")));
@@ -189,12 +198,19 @@ fn a_persistent_session_survives_kills_of_its_client() {
             while let line = subscriber.line()
                 && line != "end"
             {
-                seen.insert(line);
+                seen.push(line);
             }
-            // The program acknowledges a message and then prints it: each kill may swallow one, and the broker must lose none.
             let all: BTreeSet<String> = (0..300).map(|n| format!("{n:03}")).collect();
-            assert!(seen.is_subset(&all), "{version}: {seen:?}");
-            assert!(seen.len() >= 297, "{version} QoS {qos}: lost {:?}", all.difference(&seen));
+            let distinct: BTreeSet<String> = seen.iter().cloned().collect();
+            let lost: Vec<&String> = all.difference(&distinct).collect();
+            assert!(distinct.is_subset(&all), "{version}: {seen:?}");
+            if qos == "1" {
+                // The program acknowledges a message and then prints it: each kill may swallow one, and the broker must lose none.
+                assert!(lost.len() <= 3, "{version}: lost {lost:?}");
+            } else {
+                // With QoS 2 a killed client takes along all it had received and not yet released; nothing may come twice.
+                assert!(distinct.len() == seen.len() && seen.is_sorted(), "{version}: {seen:?}");
+            }
         }
     }
 }
@@ -203,7 +219,9 @@ fn a_persistent_session_survives_kills_of_its_client() {
 fn large_payloads_arrive_unharmed() {
     let Some(clients) = Clients::start() else { return };
     let file = scratch("payload");
-    for (version, size) in [("mqttv31", 1_000_000), ("mqttv311", 10_000_000), ("mqttv5", 1_000_000), ("mqttv5", 10_000_000)] {
+    for (version, size) in
+        [("mqttv31", 1_000_000), ("mqttv311", 10_000_000), ("mqttv5", 1_000_000), ("mqttv5", 10_000_000)]
+    {
         let mut payload = pattern(size);
         fs::write(&file, &payload).expect("a payload file");
         payload.push(b'\n');
@@ -253,18 +271,23 @@ fn request_and_response_find_each_other() {
     let mut responder = clients.subscribe("mqttv5", &["-t", "ask/+", "-q", "1", "-F", "%R|%D|%p"]);
     for qos in ["0", "1", "2"] {
         let answers = format!("answers/{qos}");
-        let arguments = ["-t", "ask/time", "-e", &answers, "-m", "now?", "-q", qos, "-D", "publish", "correlation-data", "id-7"];
+        let arguments =
+            ["-t", "ask/time", "-e", &answers, "-m", "now?", "-q", qos, "-D", "publish", "correlation-data", "id-7"];
         let requester = Process::start(&mut clients.command("mosquitto_rr", "mqttv5", &arguments));
         let request = responder.line();
         let [topic, correlation, payload] = request.split('|').collect::<Vec<_>>()[..] else {
             panic!("not a request: {request}");
         };
         assert_eq!((topic, correlation, payload), (&answers[..], "id-7", "now?"));
-        clients.publish("mqttv5", &["-t", topic, "-q", qos, "-m", "noon", "-D", "publish", "correlation-data", correlation]);
+        clients.publish(
+            "mqttv5",
+            &["-t", topic, "-q", qos, "-m", "noon", "-D", "publish", "correlation-data", correlation],
+        );
         assert_eq!(requester.rest(), ["noon"]);
     }
     // Without the properties of version 5 the response topic is an agreement.
-    let requester = Process::start(&mut clients.command("mosquitto_rr", "mqttv311", &["-t", "ask/old", "-e", "old", "-m", "now?"]));
+    let requester =
+        Process::start(&mut clients.command("mosquitto_rr", "mqttv311", &["-t", "ask/old", "-e", "old", "-m", "now?"]));
     assert_eq!(responder.line(), "||now?");
     clients.publish("mqttv311", &["-t", "old", "-m", "midnight"]);
     assert_eq!(requester.rest(), ["midnight"]);
@@ -274,8 +297,10 @@ fn request_and_response_find_each_other() {
 fn properties_of_version_5_reach_the_subscriber() {
     let Some(clients) = Clients::start() else { return };
     let format = "%t|%p|%C|%R|%D|%F|%E|%P|%S";
-    let mut subscriber =
-        clients.subscribe("mqttv5", &["-t", "props/#", "-q", "1", "-F", format, "-D", "subscribe", "subscription-identifier", "77"]);
+    let mut subscriber = clients.subscribe(
+        "mqttv5",
+        &["-t", "props/#", "-q", "1", "-F", format, "-D", "subscribe", "subscription-identifier", "77"],
+    );
     let properties = [
         ["content-type", "text/plain"],
         ["response-topic", "reply/here"],
@@ -320,7 +345,8 @@ fn a_delayed_will_waits_for_its_session_to_come_back_or_to_end() {
     let mut watcher = clients.subscribe("mqttv5", &["-t", "will/+", "-v"]);
     let start_and_kill = |id: &str, expiry: &str, delay: &str| {
         let topic = format!("will/{id}");
-        let mut session = vec!["-t", "none", "-c", "-x", expiry, "-i", id, "--will-topic", &topic, "--will-payload", "x"];
+        let mut session =
+            vec!["-t", "none", "-c", "-x", expiry, "-i", id, "--will-topic", &topic, "--will-payload", "x"];
         session.extend(["-D", "will", "will-delay-interval", delay]);
         clients.subscribe("mqttv5", &session).kill();
     };
@@ -338,7 +364,11 @@ fn a_delayed_will_waits_for_its_session_to_come_back_or_to_end() {
 fn a_delayed_will_is_due_when_a_clean_start_ends_its_session() {
     let Some(clients) = Clients::start() else { return };
     let mut watcher = clients.subscribe("mqttv5", &["-t", "will/+", "-v"]);
-    let mut session = vec!["-t", "none", "-c", "-x", "600", "-i", "again", "--will-topic", "will/again", "--will-payload", "x"];
+    if clients.broker.is_mosquitto() {
+        return; // (It goes on waiting.)
+    }
+    let mut session =
+        vec!["-t", "none", "-c", "-x", "600", "-i", "again", "--will-topic", "will/again", "--will-payload", "x"];
     session.extend(["-D", "will", "will-delay-interval", "500"]);
     clients.subscribe("mqttv5", &session).kill();
     clients.subscriber("mqttv5", &["-t", "none", "-i", "again", "-E"]).success();
@@ -349,7 +379,8 @@ fn a_delayed_will_is_due_when_a_clean_start_ends_its_session() {
 fn retain_as_published_is_kept() {
     let Some(clients) = Clients::start() else { return };
     let format = ["-q", "1", "-F", "%t %r %p"];
-    let mut as_published = clients.subscribe("mqttv5", &[&format[..], &["-t", "rap", "--retain-as-published"]].concat());
+    let mut as_published =
+        clients.subscribe("mqttv5", &[&format[..], &["-t", "rap", "--retain-as-published"]].concat());
     let mut plain = clients.subscribe("mqttv5", &[&format[..], &["-t", "rap"]].concat());
     clients.publish("mqttv5", &["-t", "rap", "-q", "1", "-r", "-m", "x"]);
     assert_eq!(as_published.line(), "rap 1 x");

@@ -3,18 +3,21 @@
 mod broker;
 mod process;
 mod raw;
+mod script;
 pub(crate) mod tools;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub(crate) use broker::Broker;
 pub(crate) use process::Process;
 pub(crate) use raw::retain;
+pub(crate) use script::{lists, run, scenarios};
 
 /// How long anything may take before a test gives up. It bounds a failing run and says nothing about speed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 
 /// The retained topic that tells a subscriber's owner that its subscriptions stand; its payload is the same text.
 pub(crate) const READY: &str = "test/ready";
@@ -34,4 +37,11 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
         state.to_be_bytes()[0]
     };
     (0..length).map(|_| next()).collect()
+}
+
+/// Our own command line: `zanzara pub` or `zanzara sub`.
+pub(crate) fn own(action: &str, broker: &Broker, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zanzara"));
+    command.arg(action).args(["-h", "127.0.0.1", "-p", &broker.port()]).args(arguments);
+    command
 }

@@ -18,7 +18,7 @@ use std::thread;
 
 /// The mosquitto broker.
 pub(crate) fn mosquitto_broker() -> Option<PathBuf> {
-    find("ZANZARA_MOSQUITTO", "the mosquitto broker", |path| path.is_file())
+    find("ZANZARA_MOSQUITTO", "the mosquitto broker", Path::is_file)
 }
 
 /// The folder of mosquitto's command line clients.
@@ -30,7 +30,7 @@ pub(crate) fn mosquitto_clients() -> Option<PathBuf> {
 
 /// A command that runs one of the Python scripts beside these tests.
 pub(crate) fn python(script: &str) -> Option<Command> {
-    let interpreter = find("ZANZARA_PYTHON", "a Python with paho-mqtt, aiomqtt and gmqtt", |path| path.is_file())?;
+    let interpreter = find("ZANZARA_PYTHON", "a Python with paho-mqtt, aiomqtt and gmqtt", Path::is_file)?;
     let mut command = Command::new(interpreter);
     command.arg("-u").arg("-B").arg(tests().join("python").join(script));
     Some(command)
