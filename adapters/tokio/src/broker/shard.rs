@@ -334,9 +334,11 @@ impl Shard {
             Command::Unsubscribe(id) => self.unsubscribe(Some(id)),
             Command::Events(events) => self.reporter.subscribe(events),
             // The answers to callers who gave up waiting are nobody's loss.
-            Command::Stats(reply) => drop(reply.send(self.machine.stats())),
+            Command::Stats(reply) => {
+                let _ = reply.send(self.machine.stats());
+            }
             Command::Kick { client_id, reason, reply } => {
-                drop(reply.send(self.machine.handle_kick(now, &client_id, reason)));
+                let _ = reply.send(self.machine.handle_kick(now, &client_id, reason));
             }
             Command::Drain { by } => self.drain(now, by),
         }

@@ -78,14 +78,9 @@ impl Io {
         }
         let buffer = if own { &mut self.partial } else { &mut *shared };
         buffer.reserve(READ_SIZE);
-        let received = match self.stream.try_read_buf(&mut buffer.limit(READ_SIZE)) {
+        let full = match self.stream.try_read_buf(&mut buffer.limit(READ_SIZE)) {
             Ok(0) => return Received::Closed,
-            Ok(READ_SIZE) => Received::More,
-            Ok(_) => {
-                // A short read has emptied the socket: forget its readiness, which spares a read in vain.
-                let _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
-                self.listen()
-            }
+            Ok(bytes) => bytes == READ_SIZE,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return self.listen(),
             Err(_) => return Received::Closed,
         };
@@ -96,7 +91,12 @@ impl Io {
         } else if self.partial.is_empty() {
             self.partial = BytesMut::new();
         }
-        received
+        if full {
+            return Received::More;
+        }
+        // A short read has emptied the socket: forget its readiness, which spares a read in vain.
+        let _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+        self.listen()
     }
 
     /// Has the waker ring when there is something to read.
