@@ -149,13 +149,13 @@ impl Broker {
     /// The answer to one step.
     pub(super) fn handle_authenticated(&mut self, id: RequestId, outcome: AuthOutcome) {
         let Some(connection) = self.auth_requests.remove(&id) else { return };
-        let slot = connection.slot;
+        let (slot, now) = (connection.slot, self.now);
         let Some(conn) = self.connection(connection) else { return };
         if conn.auth_request != Some(id) || matches!(conn.phase, Phase::Closing) {
             return;
         }
         conn.auth_request = None;
-        conn.last_input = self.now; // each step has its own time
+        conn.last_input = now; // each step has its own time
         let active = conn.is_active();
         match outcome {
             AuthOutcome::Accept { identity, grant, data } if active => {
@@ -214,9 +214,8 @@ impl Broker {
         let client_id = conn.client_id.clone();
         conn.phase = Phase::Authenticating(connect.clone());
         let existing = self.by_client_id.get(&client_id).copied();
-        let stranger = existing
-            .and_then(|session| self.sessions.get(session))
-            .is_some_and(|session| session.identity != identity);
+        let stranger =
+            existing.and_then(|session| self.sessions.get(session)).is_some_and(|session| session.identity != identity);
         let will_denied = connect.will.as_ref().is_some_and(|will| grant.publish(&will.topic) == Verdict::Deny);
         if stranger || will_denied {
             let text = if stranger { "the session belongs to somebody else" } else { "the Will Topic is not allowed" };

@@ -21,8 +21,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
-    Ack, ClientId, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, Properties, Property, Publish, ReasonCode,
-    Subscribe, TopicName, Version,
+    Ack, ClientId, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, Properties, Property, Publish,
+    ReasonCode, Subscribe, TopicName, Version,
 };
 
 /// The state of one connection.

@@ -46,15 +46,10 @@ impl Position {
 }
 
 impl Log {
-    pub(super) fn new(filter: TopicFilter) -> Self {
-        Self {
-            filter,
-            online: BTreeSet::new(),
-            start: Position(0),
-            entries: VecDeque::new(),
-            bytes: 0,
-            cursors: BTreeMap::new(),
-        }
+    /// An empty log that begins at `start`: later than any log before it under the same key, so that a late
+    /// acknowledgment cannot hit an entry that it does not mean.
+    pub(super) fn new(filter: TopicFilter, start: Position) -> Self {
+        Self { filter, online: BTreeSet::new(), start, entries: VecDeque::new(), bytes: 0, cursors: BTreeMap::new() }
     }
 
     /// Position of the first entry.
@@ -178,7 +173,7 @@ mod tests {
     use mqtt_proto::TopicName;
 
     fn log(entries: u64) -> Log {
-        let mut log = Log::new(TopicFilter::try_from("a/#").unwrap());
+        let mut log = Log::new(TopicFilter::try_from("a/#").unwrap(), Position(0));
         for id in 0..entries {
             let message = Message::new(TopicName::try_from("a/b").unwrap(), "payload");
             log.append(MessageId(id), Arc::new(message));

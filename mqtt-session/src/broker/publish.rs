@@ -93,7 +93,8 @@ impl Broker {
         let limits = &self.config.connection;
         let topic = topic?;
         let levels = topic.bytes().filter(|byte| *byte == b'/').count() + 1;
-        let too_long = topic.len() > usize::from(limits.max_topic_bytes) || levels > usize::from(limits.max_topic_levels);
+        let too_long =
+            topic.len() > usize::from(limits.max_topic_bytes) || levels > usize::from(limits.max_topic_levels);
         too_long.then_some(ReasonCode::TopicNameInvalid)
     }
 

@@ -4,8 +4,8 @@
 //! identifiers and at their greatest QoS [MQTT-3.3.4-2], [MQTT-3.3.4-4]; the cost of a durable filter is one append.
 use super::deliver::write_publish;
 use super::log::Log;
-use super::session::{Head, Origin, Pending};
-use super::{Broker, DropReason, Event, Message, MessageId, Output, StoreOp};
+use super::session::{Head, Pending};
+use super::{Broker, DropReason, Event, Message, MessageId, Output, Position, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use core::mem;
 use mqtt_proto::{PublishImage, QoS, SharedPublish, SubscriptionOptions, Version};
 
 /// Who stands behind a filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Subscriber {
     /// A session that messages are pushed to.
     Session(u32),
@@ -151,7 +151,8 @@ impl Broker {
     /// Drops the oldest entries of a log until one of `cost` bytes fits.
     fn make_room(&mut self, key: u32, cost: u64) {
         let limits = &self.config.session;
-        let (most, most_bytes, all_bytes) = (limits.max_queued_messages, limits.max_queued_bytes, self.config.max_queued_bytes);
+        let (most, most_bytes, all_bytes) =
+            (limits.max_queued_messages, limits.max_queued_bytes, self.config.max_queued_bytes);
         let Some(log) = self.logs.get_mut(key) else { return };
         let mut dropped = 0;
         while log.len() > 0
@@ -260,9 +261,10 @@ impl Broker {
                 let name = session.name.clone();
                 return self.count_dropped(DropReason::TooLarge, &name, 1);
             }
+            let client_id = self.config.events.delivered.then(|| session.client_id.clone());
             self.sent_publish(conn_slot);
-            if self.config.events.delivered {
-                let (client_id, message) = (session.client_id.clone(), outgoing.keep());
+            if let Some(client_id) = client_id {
+                let message = outgoing.keep();
                 self.emit(|mask| mask.delivered, || Event::Delivered { client_id, message });
             }
             return;
@@ -340,7 +342,7 @@ impl Broker {
             return *key;
         }
         let filter = filter.compact();
-        let key = self.logs.insert(Log::new(filter.clone()));
+        let key = self.logs.insert(Log::new(filter.clone(), Position(self.messages)));
         self.log_by_filter.insert(filter, key);
         key
     }

@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub(super) cursors: BTreeMap<u32, Cursor>,
     /// Logs that may have something to read.
     pub(super) lagging: Vec<u32>,
+    /// Shared groups that it is a member of.
+    pub(super) groups: Vec<u32>,
     /// Messages that were pushed and have not left, oldest first.
     pub(super) pending: VecDeque<Pending>,
     pub(super) pending_bytes: u64,
@@ -128,8 +130,8 @@ pub(super) enum Origin {
     Pushed,
     /// These places of logs.
     Logs(Vec<(u32, Position)>),
-    /// This shared group.
-    Group(u32),
+    /// This place of a shared group's log.
+    Group(u32, Position),
 }
 
 /// A QoS 1 or 2 message on its way to the client.
@@ -183,6 +185,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             cursors: BTreeMap::new(),
             lagging: Vec::new(),
+            groups: Vec::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             scans: VecDeque::new(),
