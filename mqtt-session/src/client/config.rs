@@ -154,7 +154,8 @@ impl ClientConfig {
         if !v5 && self.password.is_some() && self.username.is_none() {
             return Err(ConfigError::PasswordAlone); // [3.1.1: MQTT-3.1.2-22]
         }
-        if !v5 && (self.auth_method.is_some() || !self.user_properties.is_empty() || self.session_expiry > 0) {
+        let will_properties = self.will.as_ref().is_some_and(|will| !will.properties.is_empty());
+        if !v5 && (will_properties || self.auth_method.is_some() || !self.user_properties.is_empty() || self.session_expiry > 0) {
             return Err(ConfigError::NotInVersion);
         }
         if self.auth_data.is_some() && self.auth_method.is_none() {
@@ -167,9 +168,9 @@ impl ClientConfig {
 /// Limits of the queue of outgoing messages that have not been sent yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueConfig {
-    /// Most messages. Default: 10,000.
+    /// Most messages; one is always allowed. Default: 10,000.
     pub max_messages: usize,
-    /// Most bytes of topics, payloads and properties. Default: 64 MiB.
+    /// Most bytes of topics, payloads and properties; a larger message is taken when the queue is empty. Default: 64 MiB.
     pub max_bytes: usize,
     /// Who gives way when it is full. Default: [`QueuePolicy::Refuse`].
     pub policy: QueuePolicy,
@@ -232,7 +233,7 @@ impl fmt::Display for ConfigError {
             Self::PasswordAlone => f.write_str("MQTT before 5.0 allows a password with a user name only: set a user name too"),
             Self::AuthDataAlone => f.write_str("Authentication Data needs an Authentication Method: set `auth_method`"),
             Self::NotInVersion => {
-                f.write_str("session expiry, enhanced authentication and User Properties need MQTT 5.0: set `version`")
+                f.write_str("session expiry, enhanced authentication and properties need MQTT 5.0: set `version`")
             }
         }
     }

@@ -2,9 +2,9 @@
 //!
 //! Invariant: one table is both the allocator and the record of what is in flight, for PUBLISH, SUBSCRIBE and UNSUBSCRIBE alike, so an
 //! identifier cannot be given out while it is in use [MQTT-2.2.1-3], [3.1.1: MQTT-2.3.1-2].
+use super::Token;
+use super::outgoing::Stored;
 use super::subscriptions::Request;
-use super::{Message, Token};
-use crate::Instant;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use mqtt_proto::{PacketId, ReasonCode};
@@ -26,8 +26,7 @@ pub(super) enum Flight {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) token: Token,
-    pub(super) message: Message,
-    pub(super) expires_at: Option<Instant>,
+    pub(super) message: Stored,
     /// The order of first sending, for re-delivery [MQTT-4.6.0-1].
     pub(super) order: u64,
     /// Whether it was sent on this connection.
