@@ -4,7 +4,9 @@
 use super::Config;
 use crate::Instant;
 use bytes::{Bytes, BytesMut};
-use mqtt_proto::{Connect, DecodeError};
+use mqtt_proto::{
+    ConnAck, Connect, DecodeError, ErrorKind, Frame, Packet, PacketType, Properties, ReasonCode, Version,
+};
 
 /// The machine of a connection that has not sent its CONNECT yet.
 #[derive(Debug)]
@@ -35,7 +37,48 @@ impl Greeting {
 
     /// Takes CONNECT from the front of `input` and leaves what follows there. `None`: read on.
     pub fn handle_input(&mut self, input: &mut BytesMut) -> Result<Option<Connect>, Refusal> {
-        let _ = (self.max_packet_size, input);
-        todo!()
+        let frame = Frame::split(input, self.max_packet_size).map_err(silent)?;
+        let Some(frame) = frame else { return Ok(None) };
+        if frame.packet_type() != PacketType::Connect {
+            // [MQTT-3.1.0-1]: nothing but CONNECT may come first, and nothing is said to who does not speak MQTT
+            let error = DecodeError {
+                kind: ErrorKind::Malformed("the first packet is not CONNECT"),
+                reason: ReasonCode::ProtocolError,
+                statement: "MQTT-3.1.0-1",
+            };
+            return Err(silent(error));
+        }
+        match Packet::decode(frame.clone(), Version::V5) {
+            Ok(Packet::Connect(connect)) => Ok(Some(*connect)),
+            Ok(_) => Ok(None),
+            Err(error) => Err(answer(&frame, error)),
+        }
+    }
+}
+
+fn silent(error: DecodeError) -> Refusal {
+    Refusal { reply: Bytes::new(), error }
+}
+
+/// CONNACK for a CONNECT that is refused for its form, in the version that it names: return code 1 before 5.0 for an unknown
+/// level [3.1.1: MQTT-3.1.2-2], a Reason Code for 5.0 [MQTT-3.1.2-2], [MQTT-3.1.4-1], and nothing for other malformed ones
+/// before 5.0 [3.1.1: MQTT-3.1.4-1].
+fn answer(frame: &Frame, error: DecodeError) -> Refusal {
+    // Protocol name, then level: `00 04 M Q T T level` or `00 06 M Q I s d p level`.
+    let level = match frame.body().first_chunk::<2>() {
+        Some([0, length]) => frame.body().get(usize::from(*length) + 2).copied(),
+        _ => None,
+    };
+    let unsupported = error.kind == ErrorKind::UnsupportedVersion;
+    let version = match level {
+        Some(level) if level >= 5 => Version::V5,
+        Some(_) if unsupported => Version::V3_1_1,
+        _ => return silent(error),
+    };
+    let connack = ConnAck { session_present: false, reason: error.reason, properties: Properties::new() };
+    let mut reply = BytesMut::new();
+    match connack.encode(version, &mut reply) {
+        Ok(()) => Refusal { reply: reply.freeze(), error },
+        Err(_) => silent(error),
     }
 }

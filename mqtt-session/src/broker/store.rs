@@ -3,6 +3,7 @@
 //! Invariant: an acknowledgment leaves only when the batch that carries its change is reported as stored.
 use super::Message;
 use crate::UnixTime;
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mqtt_proto::{ClientId, PacketId, SubscriptionOptions, TopicFilter, TopicName, Will};
@@ -93,4 +94,37 @@ pub struct SessionRecord {
     pub disconnected_at: Option<UnixTime>,
     /// The Will that has not fired.
     pub will: Option<Arc<Will>>,
+}
+
+/// The batch that is being filled, and how far the store has come.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// The last batch that was handed out.
+    handed_out: StoreSeq,
+    /// All batches up to this one are kept.
+    pub(super) watermark: StoreSeq,
+    ops: Vec<StoreOp>,
+    /// Connections with replies that wait.
+    pub(super) gated: BTreeSet<u32>,
+}
+
+impl Store {
+    /// Adds a change to the batch.
+    pub(super) fn push(&mut self, op: StoreOp) {
+        self.ops.push(op);
+    }
+
+    /// The batch that must be kept before a reply to the changes so far may leave.
+    pub(super) fn due(&self) -> StoreSeq {
+        StoreSeq(self.handed_out.0 + u64::from(!self.ops.is_empty()))
+    }
+
+    /// The batch, if it has changes.
+    pub(super) fn take_batch(&mut self) -> Option<StoreBatch> {
+        if self.ops.is_empty() {
+            return None;
+        }
+        self.handed_out.0 += 1;
+        Some(StoreBatch { seq: self.handed_out, ops: core::mem::take(&mut self.ops) })
+    }
 }

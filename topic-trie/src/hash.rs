@@ -1,0 +1,105 @@
+//! Seeded hashing of levels, topics and edges: a folded multiply, in the manner of wyhash and foldhash.
+//!
+//! Invariant: the same seed and the same bytes give the same hash on every machine, so that every order that follows from
+//! it is reproducible.
+
+/// The secret that decides where topics land in the tables.
+///
+/// Give it random bits where filters come from strangers: who knows the seed can choose names that all collide. Two
+/// structures with the same seed and the same history behave alike, bit for bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Seed(pub [u64; 2]);
+
+/// Bits without a pattern (the fractional part of pi), so that a seed of zeros is not a multiplier of zero.
+const PI: [u64; 3] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0];
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeededHash {
+    first: u64,
+    second: u64,
+    /// Tests set this to zero: then everything collides, and nothing but speed may change.
+    #[cfg(test)]
+    mask: u32,
+}
+
+impl SeededHash {
+    pub(crate) fn new(seed: Seed) -> Self {
+        Self {
+            first: seed.0[0] ^ PI[0],
+            second: seed.0[1] ^ PI[1],
+            #[cfg(test)]
+            mask: u32::MAX,
+        }
+    }
+
+    /// A hash under which everything collides.
+    #[cfg(test)]
+    pub(crate) fn degenerate() -> Self {
+        Self { mask: 0, ..Self::new(Seed::default()) }
+    }
+
+    /// Hash of a level or of a whole topic.
+    #[inline]
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> u32 {
+        let mut state = self.first ^ bytes.len() as u64;
+        let mut rest = bytes;
+        while rest.len() > 16 {
+            let (block, tail) = rest.split_at(16);
+            state = fold(head8(block) ^ state, tail8(block) ^ self.second);
+            rest = tail;
+        }
+        let (low, high) = match rest.len() {
+            8.. => (head8(rest), tail8(rest)),
+            4.. => (head4(rest), tail4(rest)),
+            1.. => (u64::from(rest[0]) << 8 | u64::from(rest[rest.len() / 2]), u64::from(rest[rest.len() - 1])),
+            0 => (0, 0),
+        };
+        self.finish(fold(low ^ state, high ^ self.second))
+    }
+
+    /// Hash of a pair of ids or hashes.
+    #[inline]
+    pub(crate) fn pair(&self, left: u32, right: u32) -> u32 {
+        let both = u64::from(left) << 32 | u64::from(right);
+        self.finish(fold(both ^ self.first, self.second | 1))
+    }
+
+    #[inline]
+    pub(crate) fn word(&self, word: u64) -> u64 {
+        fold(word ^ self.first, self.second | 1)
+    }
+
+    #[inline]
+    pub(crate) fn finish(&self, state: u64) -> u32 {
+        let hash = (fold(state, PI[2]) >> 32) as u32;
+        #[cfg(test)]
+        let hash = hash & self.mask;
+        hash
+    }
+}
+
+#[inline]
+fn fold(left: u64, right: u64) -> u64 {
+    let product = u128::from(left) * u128::from(right);
+    product as u64 ^ (product >> 64) as u64
+}
+
+#[inline]
+fn head8(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+#[inline]
+fn tail8(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+#[inline]
+fn head4(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
+}
+
+#[inline]
+fn tail4(bytes: &[u8]) -> u64 {
+    bytes.last_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
+}
