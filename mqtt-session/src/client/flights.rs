@@ -154,6 +154,10 @@ impl Flights {
 }
 
 impl Flight {
+    pub(super) fn is_message(&self) -> bool {
+        matches!(self, Self::Publish(_) | Self::Release { .. })
+    }
+
     fn on_wire(&self) -> bool {
         matches!(self, Self::Publish(Outgoing { on_wire: true, .. }) | Self::Release { on_wire: true, .. })
     }

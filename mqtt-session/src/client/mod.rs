@@ -192,6 +192,12 @@ impl Client {
         self.stats
     }
 
+    /// Messages that are not settled: queued, or in flight.
+    pub fn unfinished(&self) -> usize {
+        let inflight = self.flights.iter().filter(|(_, flight)| flight.is_message()).count();
+        self.outbox.size().0 + inflight
+    }
+
     /// Messages and their bytes that wait to be sent; those in flight are not counted.
     pub fn queued(&self) -> (usize, usize) {
         self.outbox.size()
