@@ -4,7 +4,7 @@
 use super::handle::LocalMessage;
 use bytes::BytesMut;
 use mqtt_session::broker::{Completion, Event, LocalId, Message, Stats};
-use mqtt_session::proto::{Connect, ReasonCode, SubscriptionOptions, TopicFilter};
+use mqtt_session::proto::{ClientId, Connect, ReasonCode, SubscriptionOptions, TopicFilter};
 use std::net::{SocketAddr, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,7 +34,7 @@ pub(super) enum Command {
     /// Count.
     Stats(oneshot::Sender<Stats>),
     /// End the connection of a client.
-    Kick { client_id: String, reason: ReasonCode, reply: oneshot::Sender<bool> },
+    Kick { client_id: ClientId, reason: ReasonCode, reply: oneshot::Sender<bool> },
     /// Accept no more, end what is there, and stop by then at the latest.
     Drain { by: mqtt_session::Instant },
 }

@@ -7,7 +7,7 @@ use super::commands::Command;
 use super::shard::Clock;
 use futures_core::Stream;
 use mqtt_session::broker::{Event, LocalId, Message, Stats};
-use mqtt_session::proto::{ReasonCode, SubscriptionOptions, TopicFilter};
+use mqtt_session::proto::{ClientId, ReasonCode, SubscriptionOptions, TopicFilter};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -87,10 +87,10 @@ impl BrokerHandle {
 
     /// Ends the connection of a client with this Reason Code (0x98, Administrative action, say); `false` if it has
     /// none.
-    pub async fn disconnect(&self, client_id: &str, reason: ReasonCode) -> Result<bool, Stopped> {
+    pub async fn disconnect(&self, client_id: &ClientId, reason: ReasonCode) -> Result<bool, Stopped> {
         for shard in &*self.shards {
             let (reply, answer) = oneshot::channel();
-            let client_id = client_id.to_owned();
+            let client_id = client_id.clone();
             shard.mailbox.send(Command::Kick { client_id, reason, reply }).await.map_err(|_| Stopped)?;
             if answer.await.map_err(|_| Stopped)? {
                 return Ok(true);
