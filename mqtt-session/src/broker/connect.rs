@@ -11,7 +11,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use bytes::Bytes;
 use mqtt_proto::{
-    Auth, ClientId, ConnAck, Connect, Packet, Properties, PropertiesBuilder, Property, QoS, ReasonCode, Version, Will,
+    Auth, ClientId, ConnAck, Connect, Packet, PacketType, Properties, PropertiesBuilder, Property, QoS, ReasonCode,
+    Version, Will,
 };
 
 impl Broker {
@@ -32,6 +33,9 @@ impl Broker {
         let full = self.connections.len() > config.max_connections;
         let Some(conn) = self.connections.get_mut(slot) else { return Ok(()) };
         let Phase::Authenticating(connect) = &conn.phase else { return Ok(()) };
+        // First of all, since a refusal must keep to them, too.
+        conn.problem_information = connect.properties.request_problem_information() != Some(false);
+        conn.max_packet_size = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         if self.shutting_down {
             return Err(Fault(ReasonCode::ServerUnavailable, "the server is shutting down"));
         }
@@ -58,8 +62,6 @@ impl Broker {
             return Err(Fault(ReasonCode::BadAuthenticationMethod, "MQTT-4.12.0-1"));
         }
         conn.auth_method = method.map(ToString::to_string);
-        conn.problem_information = connect.properties.request_problem_information() != Some(false);
-        conn.max_packet_size = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         if connect.client_id.len() > usize::from(config.connection.max_client_id_bytes) {
             return Err(Fault(ReasonCode::ClientIdentifierNotValid, "the Client Identifier is too long"));
         }
@@ -198,13 +200,20 @@ impl Broker {
     /// Refuses a CONNECT with CONNACK and closes [MQTT-3.1.4-2], [MQTT-3.2.2-6], [MQTT-3.2.2-7].
     pub(super) fn refuse(&mut self, slot: u32, reason: ReasonCode, text: &str) {
         let Some(conn) = self.connections.get(slot) else { return };
+        let reason = refusal(reason);
         let mut properties = conn.reason_string(text, true);
-        if let Some(redirect) = self.config.redirect.as_ref().filter(|_| conn.version.is_v5()) {
-            properties = Properties::builder().with(Property::ServerReference(&redirect.server_reference)).build();
+        let elsewhere = matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
+        if let Some(redirect) = self.config.redirect.as_ref().filter(|_| elsewhere && conn.version.is_v5()) {
+            let reference = &redirect.server_reference;
+            properties = Properties::builder().with(Property::ServerReference(reference)).build();
+        }
+        let mut connack = ConnAck { session_present: false, reason, properties };
+        if !conn.takes(&connack) {
+            connack.properties = Properties::new();
         }
         let event = Event::Refused { client_id: conn.client_id.clone(), peer: conn.peer.clone(), reason };
         self.stats.refused_total += 1;
-        self.send(slot, &Packet::ConnAck(ConnAck { session_present: false, reason, properties }));
+        self.send(slot, &Packet::ConnAck(connack));
         self.emit(|mask| mask.connections, || event);
         self.finish(slot);
     }
@@ -225,11 +234,17 @@ impl Broker {
         if existing.is_none() && self.sessions.len() >= self.config.max_sessions {
             return self.refuse(slot, ReasonCode::QuotaExceeded, "too many sessions");
         }
-        let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
         let keep_alive = self.keep_alive(&connect);
-        let properties = self.connack_properties(slot, &connect, keep_alive, session, data);
+        let properties = self.connack_properties(slot, &connect, keep_alive, data);
+        let mut connack = ConnAck { session_present: false, reason: ReasonCode::Success, properties };
+        if !self.connections.get(slot).is_some_and(|conn| conn.takes(&connack)) {
+            // [MQTT-3.1.2-24]: what it has to know does not fit, so it cannot be let in.
+            return self.refuse(slot, ReasonCode::ImplementationSpecificError, "CONNACK is too large for the client");
+        }
+        let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
+        connack.session_present = session_present;
         self.activate(slot, session, &connect, identity, grant, keep_alive);
-        self.send(slot, &Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties }));
+        self.send(slot, &Packet::ConnAck(connack)); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
         self.connected_event(slot, &connect, session_present);
         self.arm_connection(slot);
         self.resume(slot);
@@ -372,7 +387,6 @@ impl Broker {
         slot: u32,
         connect: &Connect,
         keep_alive: u16,
-        session: u32,
         data: Option<&[u8]>,
     ) -> Properties {
         let (Some(conn), Version::V5) = (self.connections.get(slot), connect.version) else {
@@ -380,8 +394,8 @@ impl Broker {
         };
         let (limits, features) = (&self.config.connection, &self.config.features);
         let mut properties = auth_properties(Properties::builder(), conn.auth_method.as_deref(), data);
-        if let Some(session) = self.sessions.get(session).filter(|_| connect.client_id.is_empty()) {
-            properties = properties.with(Property::AssignedClientIdentifier(&session.client_id)); // [MQTT-3.2.2-16]
+        if connect.client_id.is_empty() {
+            properties = properties.with(Property::AssignedClientIdentifier(&conn.client_id)); // [MQTT-3.2.2-16]
         }
         if keep_alive != connect.keep_alive {
             properties = properties.with(Property::ServerKeepAlive(keep_alive)); // [MQTT-3.1.2-21]
@@ -421,6 +435,15 @@ impl Broker {
             properties = properties.with(Property::ResponseInformation(&information));
         }
         properties.build()
+    }
+}
+
+/// The Reason Code that a refusing CONNACK can carry for this one [MQTT-3.2.2-8].
+fn refusal(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        _ if reason.is_error() && reason.allowed_in(PacketType::ConnAck) => reason,
+        ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+        _ => ReasonCode::UnspecifiedError,
     }
 }
 

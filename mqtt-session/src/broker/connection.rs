@@ -21,8 +21,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
-    Ack, ClientId, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, Properties, Property, Publish,
-    ReasonCode, Subscribe, TopicName, Version,
+    Ack, ClientId, ConnAck, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
+    Property, Publish, ReasonCode, Subscribe, TopicName, Version,
 };
 
 /// The state of one connection.
@@ -164,6 +164,11 @@ impl Connection {
         self.sending < self.send_maximum
     }
 
+    /// Whether a CONNACK is not too large for the client [MQTT-3.2.2-19], [MQTT-3.2.2-20].
+    pub(super) fn takes(&self, connack: &ConnAck) -> bool {
+        connack.encoded_len(self.version).is_ok_and(|len| len <= self.max_packet_size as usize)
+    }
+
     /// A Reason String, where the client allows it in this packet and it fits. CONNACK, PUBLISH and DISCONNECT may
     /// carry one in any case [MQTT-3.1.2-29].
     pub(super) fn reason_string(&self, text: &str, always: bool) -> Properties {
@@ -286,8 +291,6 @@ impl Broker {
         let fits = packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size as usize);
         if fits && packet.encode(conn.version, conn.tx.run()).is_ok() {
             self.stats.packets_sent += 1;
-        } else {
-            self.stats.dropped_too_large += 1;
         }
         self.tell_writable(slot);
     }
@@ -417,7 +420,9 @@ impl Broker {
             (Phase::Closing, _) => return,
             (Phase::Active, DisconnectReason::Server(code, text)) if conn.version.is_v5() => {
                 let properties = conn.reason_string(text, true);
-                self.send(slot, &Packet::Disconnect(Disconnect { reason: *code, properties }));
+                let reason = farewell(*code);
+                // [MQTT-3.14.2-2]: no Session Expiry Interval in it
+                self.send(slot, &Packet::Disconnect(Disconnect { reason, properties }));
             }
             (Phase::Authenticating(_), DisconnectReason::Server(code, text)) => {
                 // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK; CONNACK says why instead.
@@ -476,6 +481,15 @@ impl Broker {
         } else {
             self.arm_connection(slot);
         }
+    }
+}
+
+/// The Reason Code that a DISCONNECT of the server can carry for this one [MQTT-3.14.2-1].
+fn farewell(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        _ if reason.is_error() && reason.allowed_in(PacketType::Disconnect) => reason,
+        ReasonCode::BadUserNameOrPassword | ReasonCode::Banned => ReasonCode::NotAuthorized,
+        _ => ReasonCode::UnspecifiedError,
     }
 }
 
