@@ -382,13 +382,7 @@ impl Broker {
     }
 
     /// CONNACK Properties: whatever differs from what the client assumes (section 3.2.2.3).
-    fn connack_properties(
-        &self,
-        slot: u32,
-        connect: &Connect,
-        keep_alive: u16,
-        data: Option<&[u8]>,
-    ) -> Properties {
+    fn connack_properties(&self, slot: u32, connect: &Connect, keep_alive: u16, data: Option<&[u8]>) -> Properties {
         let (Some(conn), Version::V5) = (self.connections.get(slot), connect.version) else {
             return Properties::new();
         };

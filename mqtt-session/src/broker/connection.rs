@@ -267,11 +267,11 @@ impl Broker {
         let session = conn.session.and_then(|session| self.sessions.get_mut(session));
         if let Some(session) = session {
             if let Some(expiry) = disconnect.properties.session_expiry_interval() {
+                let expiry = expiry.min(self.config.session.max_expiry);
                 if session.expiry == 0 && expiry != 0 {
-                    // [MQTT-3.14.2-2]: a session that was to end cannot be prolonged.
-                    return Err(Fault(ReasonCode::ProtocolError, "MQTT-3.14.2-2"));
+                    return Err(Fault(ReasonCode::ProtocolError, "section 3.14.2.2.2: a session that was to end"));
                 }
-                session.expiry = expiry.min(self.config.session.max_expiry);
+                session.expiry = expiry;
             }
             if disconnect.reason == ReasonCode::Success {
                 session.will = None; // [MQTT-3.1.2-8], [MQTT-3.14.4-3]
@@ -437,14 +437,23 @@ impl Broker {
     /// Lets the adapter write what is queued and close.
     pub(super) fn finish(&mut self, slot: u32) {
         let id = self.conn_id(slot);
+        self.forget_requests(slot);
         if let Some(conn) = self.connections.get_mut(slot) {
             conn.phase = Phase::Closing;
             conn.gate.clear();
-            conn.parked = None;
             if let Some(at) = conn.timer.take() {
                 self.timers.disarm(at, Timer::Connection(id));
             }
             self.outputs.push_back(Output::Close(id));
+        }
+    }
+
+    /// Forgets what was asked for a connection: an answer that still comes is ignored.
+    pub(super) fn forget_requests(&mut self, slot: u32) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        let asked = [conn.parked.take().map(|parked| parked.request), conn.auth_request.take()];
+        for request in asked.iter().flatten() {
+            self.auth_requests.remove(request);
         }
     }
 
@@ -476,7 +485,12 @@ impl Broker {
             Phase::Active => (keep_alive_limit(conn.keep_alive), ReasonCode::KeepAliveTimeout, "MQTT-3.1.2-22"),
             Phase::Closing => return,
         };
-        if self.connections.get(slot).is_some_and(|conn| conn.last_input + limit <= self.now) {
+        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum));
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
+            conn.last_input = now; // it is we who do not read: nothing can be said of the client
+        }
+        if conn.last_input + limit <= now {
             self.close(slot, DisconnectReason::Server(reason, text));
         } else {
             self.arm_connection(slot);
