@@ -51,6 +51,8 @@ pub(super) struct Connection {
     /// QoS 1 and 2 messages to the client that are not complete, and how many there may be.
     pub(super) sending: u16,
     pub(super) send_maximum: u16,
+    /// Whether what was on its way waits for the store before it is sent again.
+    pub(super) resuming: bool,
     /// How many of the session's messages on their way were sent again on this connection.
     pub(super) resent: usize,
     /// The client's Maximum Packet Size.
@@ -102,6 +104,8 @@ pub(super) enum Reply {
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
     Publish(Bytes),
+    /// What was on its way when the last connection ended.
+    Resume,
 }
 
 /// A packet that waits for an authorization.
@@ -119,6 +123,17 @@ pub(super) enum ParkedPacket {
     Publish(Publish),
     /// SUBSCRIBE: the filters before `decided.len()` are decided.
     Subscribe { subscribe: Subscribe, decided: Vec<ReasonCode> },
+    /// CONNECT, for its Will.
+    Connect(Admission),
+}
+
+/// What authentication has decided, while the Will is still in question.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) identity: Option<String>,
+    pub(super) grant: Arc<Grant>,
+    /// Authentication Data for CONNACK.
+    pub(super) data: Option<Bytes>,
 }
 
 impl Connection {
@@ -140,6 +155,7 @@ impl Connection {
             receiving: 0,
             sending: 0,
             send_maximum: u16::MAX,
+            resuming: false,
             resent: 0,
             max_packet_size: u32::MAX,
             aliases_in: Vec::new(),
@@ -198,7 +214,9 @@ impl Broker {
                 && conn.parked.is_none()
                 && conn.tx.len() < self.config.connection.max_transmit_bytes
                 && conn.gate.len() < usize::from(self.config.connection.receive_maximum)
-                || matches!(conn.phase, Phase::Authenticating(_)) && conn.auth_request.is_none()
+                || matches!(conn.phase, Phase::Authenticating(_))
+                    && conn.auth_request.is_none()
+                    && conn.parked.is_none()
         })
     }
 
@@ -339,6 +357,12 @@ impl Broker {
                 self.start_scans(slot, scans);
             }
             Reply::UnsubAck(packet) => self.send(slot, &packet),
+            Reply::Resume => {
+                if let Some(conn) = self.connections.get_mut(slot) {
+                    conn.resuming = false;
+                    conn.session.into_iter().for_each(|session| self.wake(session));
+                }
+            }
             Reply::Publish(bytes) => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.tx.push(&bytes);
@@ -404,9 +428,9 @@ impl Broker {
             if close {
                 let reason = ReasonCode::ImplementationSpecificError;
                 self.close(slot, DisconnectReason::Server(reason, "the store failed"));
-            } else if let Some(session) = self.session_of_mut(slot) {
+            } else {
                 for id in refused {
-                    session.incoming.remove(&id); // [MQTT-4.3.3-9]
+                    self.release_incoming(slot, id); // [MQTT-4.3.3-9]
                 }
             }
         }
