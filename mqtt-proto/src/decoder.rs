@@ -3,7 +3,7 @@
 //! Invariants: the first packet opens the connection, no other does; packets that the peer's role may not send are
 //! refused.
 use crate::error::{Fault, violation};
-use crate::{DecodeError, Frame, Packet, PacketType, PropertyId, ReasonCode, Version};
+use crate::{DecodeError, Packet, PacketType, PropertyId, ReasonCode, Version};
 use bytes::BytesMut;
 
 /// Who sends a packet.
@@ -131,8 +131,8 @@ impl Decoder {
         if first >> 4 != 0 {
             self.check_order(PacketType::of_header(*first))?;
         }
-        let Some(frame) = Frame::split(buf, self.max_packet_size)? else { return Ok(None) };
-        let packet = Packet::decode(frame, self.version.unwrap_or(Version::V5))?;
+        let version = self.version.unwrap_or(Version::V5);
+        let Some(packet) = Packet::read(buf, version, self.max_packet_size)? else { return Ok(None) };
         if let Packet::Connect(connect) = &packet {
             self.version = Some(connect.version);
         }

@@ -98,10 +98,16 @@ impl Frame {
     #[inline]
     pub fn split(buf: &mut BytesMut, max_packet_size: u32) -> Result<Option<Self>, DecodeError> {
         let Some(frame) = FrameRef::peek(buf, max_packet_size)? else { return Ok(None) };
-        let (header, length, start) = (frame.header, frame.len(), frame.len() - frame.body.len());
-        let mut body = buf.split_to(length).freeze();
-        body.advance(start);
-        Ok(Some(Self { header, body }))
+        let (header, whole, body) = (frame.header, frame.len(), frame.body.len());
+        Ok(Some(Self::cut(buf, header, whole, body)))
+    }
+
+    /// Takes a packet of `whole` bytes, the last `body` of which are its body, out of the buffer that it was seen in.
+    #[inline]
+    pub(crate) fn cut(buf: &mut BytesMut, header: u8, whole: usize, body: usize) -> Self {
+        let mut bytes = buf.split_to(whole).freeze();
+        bytes.advance(whole - body);
+        Self { header, body: bytes }
     }
 
     /// The first byte of the packet: type and flags.

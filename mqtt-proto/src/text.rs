@@ -57,64 +57,78 @@ impl fmt::Display for TextError {
 impl core::error::Error for TextError {}
 
 const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = ONES << 7;
 
-/// Whether one of the eight bytes is zero.
-const fn has_zero(word: u64) -> bool {
-    word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+/// Eight bytes of which the high bit says that one is 0 or not ASCII; right for a whole text, if not for each byte.
+#[inline]
+const fn odd(word: u64) -> u64 {
+    word.wrapping_sub(ONES) | word
 }
 
-/// What a walk over the bytes met, eight at a time.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    null: bool,
-    wildcard: bool,
+/// The same for `#` and `+`, which differ in one bit.
+#[inline]
+const fn wild(word: u64) -> u64 {
+    odd((word | ONES << 3) ^ (ONES * 0x2B))
 }
 
-impl Seen {
-    #[inline]
-    fn of(bytes: &[u8]) -> Self {
-        let mut seen = Self::default();
-        let (words, tail) = bytes.as_chunks::<8>();
-        for word in words {
-            seen.word(u64::from_le_bytes(*word));
+/// Whether every byte is ASCII and neither U+0000 nor, if `plain` is set, a wildcard. Eight bytes at a time; the last eight
+/// overlap those before.
+#[inline]
+fn is_clean(bytes: &[u8], plain: bool) -> bool {
+    let look = |word: u64| if plain { odd(word) | wild(word) } else { odd(word) };
+    let mut met = 0;
+    if let Some(last) = bytes.last_chunk::<8>() {
+        for word in bytes.as_chunks::<8>().0 {
+            met |= look(u64::from_le_bytes(*word));
         }
-        if let Some(last) = bytes.last_chunk::<8>() {
-            // The last eight bytes overlap those already seen: cheaper than a loop over the rest.
-            seen.word(u64::from_le_bytes(*last));
-        } else {
-            for &byte in tail {
-                seen.null |= byte == 0;
-                seen.wildcard |= byte | 8 == b'+';
-            }
+        met |= look(u64::from_le_bytes(*last));
+    } else {
+        for &byte in bytes {
+            met |= look(ONES * u64::from(byte));
         }
-        seen
     }
-
-    #[inline]
-    fn word(&mut self, word: u64) {
-        self.null |= has_zero(word);
-        // `#` and `+` differ in one bit.
-        self.wildcard |= has_zero((word | (ONES << 3)) ^ (ONES * b'+' as u64));
-    }
+    met & HIGH == 0
 }
 
 /// Checks a UTF-8 Encoded String whose length fits.
 #[inline]
-pub(crate) fn check(bytes: &[u8]) -> Result<&str, TextError> {
-    if Seen::of(bytes).null {
-        return Err(TextError::Null);
-    }
-    str::from_utf8(bytes).map_err(|_| TextError::NotUtf8)
+pub(crate) fn check(bytes: &[u8]) -> Result<(), TextError> {
+    if is_clean(bytes, false) { Ok(()) } else { check_closely(bytes) }
 }
 
 /// Checks a string that must be free of wildcards, such as a Topic Name; it may be empty.
 #[inline]
-pub(crate) fn check_plain(bytes: &[u8]) -> Result<&str, TextError> {
-    let seen = Seen::of(bytes);
-    if seen.null | seen.wildcard {
-        return Err(if seen.null { TextError::Null } else { TextError::Wildcard });
+pub(crate) fn check_plain(bytes: &[u8]) -> Result<(), TextError> {
+    if is_clean(bytes, true) {
+        return Ok(());
     }
-    str::from_utf8(bytes).map_err(|_| TextError::NotUtf8)
+    check_closely(bytes)?;
+    if bytes.iter().any(is_wildcard) { Err(TextError::Wildcard) } else { Ok(()) }
+}
+
+/// Whether the string is neither a text with wildcards nor one that is not ASCII: the common case, found fast.
+#[inline]
+pub(crate) fn is_plain_ascii(bytes: &[u8]) -> bool {
+    is_clean(bytes, true)
+}
+
+/// `+` or `#`.
+pub(crate) const fn is_wildcard(byte: &u8) -> bool {
+    matches!(byte, b'+' | b'#')
+}
+
+#[cold]
+fn check_closely(bytes: &[u8]) -> Result<(), TextError> {
+    if bytes.contains(&0) {
+        return Err(TextError::Null);
+    }
+    str::from_utf8(bytes).map(drop).map_err(|_| TextError::NotUtf8)
+}
+
+/// Bytes that were checked, as text; without unsafe code that means another walk.
+#[inline]
+pub(crate) fn checked_str(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("checked when it was decoded or built")
 }
 
 /// Refuses what no two-byte length can say [MQTT-4.7.3-3].
@@ -168,7 +182,7 @@ macro_rules! text_type {
 
             /// The text; O(length).
             pub fn as_str(&self) -> &str {
-                str::from_utf8(self.as_bytes()).expect("checked when it was built")
+                $crate::text::checked_str(self.as_bytes())
             }
         }
 

@@ -86,7 +86,7 @@ impl ClientId {
 impl TopicFilter {
     fn checked(bytes: Bytes) -> Result<Self, TextError> {
         text::check_len(&bytes)?;
-        let share_len = check_filter(text::check(&bytes)?)?;
+        let share_len = check_filter(&bytes)?;
         Ok(Self::trusted(bytes, share_len))
     }
 
@@ -127,7 +127,7 @@ impl TopicFilter {
 
     /// Whether the filter contains a wildcard.
     pub fn has_wildcard(&self) -> bool {
-        self.as_bytes().iter().any(|byte| matches!(byte, b'+' | b'#'))
+        self.as_bytes().iter().any(text::is_wildcard)
     }
 }
 
@@ -153,44 +153,48 @@ impl Ord for TopicFilter {
 }
 
 /// Checks a Topic Filter and gives the length of its share name, 0 without one.
-pub(crate) fn check_filter(text: &str) -> Result<u16, TextError> {
-    let Some(shared) = text.strip_prefix(SHARE) else {
-        check_levels(text)?;
+#[inline]
+pub(crate) fn check_filter(bytes: &[u8]) -> Result<u16, TextError> {
+    // [MQTT-4.7.3-1] At least one character.
+    let Some(first) = bytes.first() else { return Err(TextError::Empty) };
+    if *first != b'$' && text::is_plain_ascii(bytes) { Ok(0) } else { check_filter_closely(bytes) }
+}
+
+fn check_filter_closely(bytes: &[u8]) -> Result<u16, TextError> {
+    // [MQTT-4.7.3-2] No U+0000.
+    text::check(bytes)?;
+    let Some(shared) = bytes.strip_prefix(SHARE.as_bytes()) else {
+        check_levels(bytes)?;
         return Ok(0);
     };
     // [MQTT-4.8.2-1] The ShareName has at least one character.
     // [MQTT-4.8.2-2] It is free of `/`, `+` and `#`, and a `/` with a Topic Filter follows.
-    let (name, filter) = shared.split_once('/').unwrap_or((shared, ""));
+    let end = shared.iter().position(|byte| *byte == b'/').unwrap_or(shared.len());
+    let (name, filter) = (&shared[..end], shared.get(end + 1..).unwrap_or_default());
     if name.is_empty() {
         return Err(TextError::ShareName);
     }
-    if name.contains(['+', '#']) || filter.is_empty() {
+    if filter.is_empty() || name.iter().any(text::is_wildcard) {
         return Err(TextError::Share);
     }
     check_levels(filter)?;
     Ok(name.len() as u16)
 }
 
-fn check_levels(filter: &str) -> Result<(), TextError> {
-    // [MQTT-4.7.3-1] At least one character.
-    if filter.is_empty() {
-        return Err(TextError::Empty);
-    }
-    let bytes = filter.as_bytes();
-    for (i, &byte) in bytes.iter().enumerate() {
-        if byte | 8 != b'+' {
-            continue;
-        }
-        let starts_level = i == 0 || bytes[i - 1] == b'/';
-        let ends_level = bytes.get(i + 1).is_none_or(|&next| next == b'/');
+/// Wildcards stand where they may.
+fn check_levels(filter: &[u8]) -> Result<(), TextError> {
+    let mut before = b'/';
+    let mut rest = filter;
+    while let [byte, tail @ ..] = rest {
         // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2] `#` only as the whole last level.
-        if byte == b'#' && !(starts_level && i + 1 == bytes.len()) {
+        if *byte == b'#' && !(before == b'/' && tail.is_empty()) {
             return Err(TextError::MultiLevel);
         }
         // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3] `+` only as a whole level.
-        if byte == b'+' && !(starts_level && ends_level) {
+        if *byte == b'+' && !(before == b'/' && matches!(tail, [] | [b'/', ..])) {
             return Err(TextError::SingleLevel);
         }
+        (before, rest) = (*byte, tail);
     }
     Ok(())
 }

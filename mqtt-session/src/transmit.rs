@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Payloads at least this long are shared, shorter ones are copied into the contiguous run: below about 1 KiB a
 /// copy costs less than a further chunk of a vectored write.
-pub const SHARE_FROM: usize = 1024;
+pub(crate) const SHARE_FROM: usize = 1024;
 
 /// A queue of chunks: small packets in contiguous runs, large payloads shared without a copy.
 #[derive(Debug, Default)]

@@ -3,11 +3,11 @@
 use crate::hash::SeededHash;
 use crate::slab::Slab;
 use crate::table::Table;
-use alloc::boxed::Box;
+use crate::text::{Span, Texts};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Level {
-    text: Box<str>,
+    span: Span,
     uses: u32,
 }
 
@@ -15,37 +15,40 @@ struct Level {
 pub(crate) struct Levels {
     table: Table,
     levels: Slab<Level>,
-    text_bytes: usize,
+    texts: Texts,
 }
 
 impl Levels {
     pub(crate) const fn new() -> Self {
-        Self { table: Table::new(), levels: Slab::new(), text_bytes: 0 }
+        Self { table: Table::new(), levels: Slab::new(), texts: Texts::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.levels.len()
     }
 
-    #[inline]
-    pub(crate) fn text(&self, symbol: u32) -> &str {
-        &self.levels[symbol].text
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.texts.has_room(bytes)
     }
 
+    pub(crate) fn text(&self, symbol: u32) -> &str {
+        self.texts.get(self.levels[symbol].span)
+    }
+
+    /// The symbol of a text; `hash` is that of its bytes.
     #[inline]
     pub(crate) fn find(&self, text: &str, hash: u32) -> Option<u32> {
-        self.table.find(hash, |symbol| *self.levels[symbol].text == *text)
+        self.table.find(hash, |symbol| self.texts.is(self.levels[symbol].span, text))
     }
 
     /// The symbol of `text`, with one more user.
     pub(crate) fn acquire(&mut self, text: &str, hash: u32) -> u32 {
-        if let Some(symbol) = self.find(text, hash) {
-            self.levels[symbol].uses += 1;
-            return symbol;
-        }
-        let symbol = self.levels.insert(Level { text: text.into(), uses: 1 });
-        self.table.insert(hash, symbol);
-        self.text_bytes += text.len();
+        let symbol = self.find(text, hash).unwrap_or_else(|| {
+            let symbol = self.levels.insert(Level { span: self.texts.insert(text), uses: 0 });
+            self.table.insert(hash, symbol);
+            symbol
+        });
+        self.levels[symbol].uses += 1;
         symbol
     }
 
@@ -53,25 +56,28 @@ impl Levels {
     pub(crate) fn release(&mut self, symbol: u32, hasher: &SeededHash) {
         let level = &mut self.levels[symbol];
         level.uses -= 1;
-        if level.uses == 0 {
-            let level = self.levels.remove(symbol);
-            self.table.remove(hasher.bytes(level.text.as_bytes()), symbol);
-            self.text_bytes -= level.text.len();
+        if level.uses > 0 {
+            return;
         }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.table.clear();
-        self.levels.clear();
-        self.text_bytes = 0;
+        let span = self.levels.remove(symbol).span;
+        self.table.remove(hasher.bytes(self.texts.bytes_of(span)), symbol);
+        if self.texts.remove(span) {
+            self.pack();
+        }
     }
 
     pub(crate) fn shrink_to_fit(&mut self) {
         self.table.shrink_to_fit();
         self.levels.shrink_to_fit();
+        self.pack();
+        self.texts.shrink_to_fit();
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.table.bytes() + self.levels.bytes() + self.text_bytes
+        self.table.bytes() + self.levels.bytes() + self.texts.bytes()
+    }
+
+    fn pack(&mut self) {
+        self.texts.pack(self.levels.places_mut().filter(|level| level.uses > 0).map(|level| &mut level.span));
     }
 }

@@ -14,6 +14,7 @@ mod set;
 mod slab;
 mod subscriptions;
 mod table;
+mod text;
 
 pub use hash::Seed;
 pub use memory::MemoryUse;

@@ -1,57 +1,153 @@
 //! The retained store: topic names to values, found by name, or by filter through a resumable scan (section 4.7).
 //!
+//! A topic is found with one hash of its whole name. For filters there is a tree of levels besides.
+//!
 //! Invariants: a node lives exactly as long as a value lies in it or below it; while it lives, its id and its place among
-//! the children of its parent do not change; a node's birth is greater than that of every node made before.
+//! the children of its parent do not change; its birth is later than that of every node made before.
 
 use crate::hash::{Seed, SeededHash};
-use crate::levels::Levels;
 use crate::memory::MemoryUse;
-use crate::rule::{MAX_BYTES, TopicError, check_topic};
+use crate::rule::{TopicError, check_topic};
 use crate::slab::{NONE, Slab, grow};
 use crate::table::Table;
+use crate::text::{Span, Texts, split};
+use alloc::vec;
 use alloc::vec::Vec;
 
 pub(crate) const ROOT: u32 = 0;
+
+/// Nodes with more places than this have their children in a table.
+const FEW: usize = 16;
 
 /// Keeps one value per topic name: the retained messages of a broker.
 #[derive(Clone, Debug)]
 pub struct RetainedStore<V> {
     pub(crate) hasher: SeededHash,
-    pub(crate) levels: Levels,
+    pub(crate) texts: Texts,
     pub(crate) nodes: Slab<Node>,
-    /// All nodes but the root, by the hash of their path.
-    table: Table,
-    pub(crate) children: Slab<Children>,
-    pub(crate) values: Slab<Option<V>>,
+    /// Nodes with a value, by the hash of the topic name.
+    topics: Table,
+    /// Children of nodes with many of them, by parent and level.
+    edges: Table,
+    pub(crate) families: Slab<Family>,
+    values: Slab<Option<V>>,
     pub(crate) births: u64,
 }
 
-#[derive(Clone, Debug)]
+/// A level of topic names; 24 bytes, for there is one per topic at least.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Node {
-    /// Tells a node from one that had its id before, and from those that came after a scan began.
-    pub(crate) birth: u64,
     pub(crate) parent: u32,
-    pub(crate) symbol: u32,
-    /// Hash of the path, made of the parent's hash and the level's.
-    pub(crate) hash: u32,
     /// Index among the children of the parent.
-    pub(crate) place: u32,
-    pub(crate) children: u32,
-    pub(crate) value: u32,
+    place: u32,
+    link: u32,
+    /// The topic name if there is a value, or else the level alone, lest deep names take quadratic room.
+    pub(crate) span: Span,
+    birth: [u16; 3],
 }
 
-impl Default for Node {
-    fn default() -> Self {
-        Self { birth: u64::MAX, parent: NONE, symbol: NONE, hash: 0, place: 0, children: NONE, value: NONE }
-    }
+/// What hangs on a node.
+#[derive(Clone, Copy)]
+pub(crate) enum Link {
+    /// A value and no child.
+    Value(u32),
+    /// One child and no value.
+    Child(u32),
+    /// All else.
+    Family(u32),
 }
 
 /// The children of a node, each at a place of its own as long as it lives: a scan remembers places.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Children {
-    /// Ids, and `NONE` where a child went away.
-    pub(crate) places: Vec<u32>,
-    gaps: Vec<u32>,
+#[derive(Clone, Debug)]
+pub(crate) struct Family {
+    /// The value of the node itself.
+    value: u32,
+    pub(crate) places: Vec<Child>,
+    /// The first of the gaps, which form a list.
+    gap: u32,
+    live: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Child {
+    /// `NONE` in a gap.
+    node: u32,
+    /// Hash of the child's level; in a gap the next gap.
+    hash: u32,
+}
+
+/// The last moment that a node can be born at; at a million new topics a second it comes after nine years.
+const LAST_BIRTH: u64 = (1 << 48) - 1;
+
+impl Node {
+    fn new(parent: u32, span: Span, link: Link, birth: u64) -> Self {
+        let birth = birth.min(LAST_BIRTH);
+        let birth = [birth as u16, (birth >> 16) as u16, (birth >> 32) as u16];
+        Self { parent, place: 0, link: link.pack(), span, birth }
+    }
+
+    fn root() -> Self {
+        Self::new(NONE, Span::default(), Link::Family(0), 0)
+    }
+
+    /// Tells a node from one that had its id before, and from those that came after a scan began.
+    #[inline]
+    pub(crate) fn birth(&self) -> u64 {
+        u64::from(self.birth[0]) | u64::from(self.birth[1]) << 16 | u64::from(self.birth[2]) << 32
+    }
+
+    #[inline]
+    pub(crate) fn link(&self) -> Link {
+        let id = self.link >> 2;
+        match self.link & 3 {
+            0 => Link::Value(id),
+            1 => Link::Child(id),
+            _ => Link::Family(id),
+        }
+    }
+
+    fn is_vacant(&self) -> bool {
+        self.parent == NONE
+    }
+}
+
+/// What stands in a vacant place: born too late for any scan.
+impl Default for Node {
+    fn default() -> Self {
+        Self::new(NONE, Span::default(), Link::Value(NONE >> 2), LAST_BIRTH)
+    }
+}
+
+impl Link {
+    #[inline]
+    fn pack(self) -> u32 {
+        match self {
+            Self::Value(id) => id << 2,
+            Self::Child(id) => id << 2 | 1,
+            Self::Family(id) => id << 2 | 2,
+        }
+    }
+}
+
+/// Ids must leave two bits free in a link.
+const MAX_IDS: usize = (NONE >> 2) as usize;
+
+impl Default for Family {
+    fn default() -> Self {
+        Self { value: NONE, places: Vec::new(), gap: NONE, live: 0 }
+    }
+}
+
+impl Child {
+    /// A child that is the only one to look at.
+    pub(crate) fn lonely(node: u32) -> Self {
+        Self { node, hash: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn node(&self) -> Option<u32> {
+        (self.node != NONE).then_some(self.node)
+    }
 }
 
 impl<V> RetainedStore<V> {
@@ -62,67 +158,87 @@ impl<V> RetainedStore<V> {
     }
 
     pub(crate) fn with_hasher(hasher: SeededHash) -> Self {
-        let mut nodes = Slab::new();
-        nodes.insert(Node { birth: 0, ..Node::default() });
-        Self {
+        let mut store = Self {
             hasher,
-            levels: Levels::new(),
-            nodes,
-            table: Table::new(),
-            children: Slab::new(),
+            texts: Texts::new(),
+            nodes: Slab::new(),
+            topics: Table::new(),
+            edges: Table::new(),
+            families: Slab::new(),
             values: Slab::new(),
             births: 1,
-        }
+        };
+        store.plant();
+        store
     }
 
     /// Sets the value of `topic`; the value that it had comes back.
     pub fn insert(&mut self, topic: &str, value: V) -> Result<Option<V>, TopicError> {
         check_topic(topic)?;
-        if self.nodes.len() > u32::MAX as usize - MAX_BYTES - 3 {
-            return Err(TopicError::Full);
-        }
-        let id = self.find(topic).unwrap_or_else(|| self.make(topic));
-        let place = self.nodes[id].value;
-        if place != NONE {
+        let hash = self.hasher.bytes(topic.as_bytes());
+        if let Some(id) = self.find(topic, hash) {
+            let place = self.value_of(id);
             return Ok(self.values[place].replace(value));
         }
-        self.nodes[id].value = self.values.insert(Some(value));
+        if self.nodes.len() + topic.len() + 1 > MAX_IDS || !self.texts.has_room(2 * topic.len()) {
+            return Err(TopicError::Full);
+        }
+        let value = self.values.insert(Some(value));
+        let id = self.make(topic, value);
+        self.topics.insert(hash, id);
         Ok(None)
     }
 
     /// Clears the value of `topic`, and frees what it alone needed.
     pub fn remove(&mut self, topic: &str) -> Option<V> {
-        let id = self.find(topic)?;
-        let place = core::mem::replace(&mut self.nodes[id].value, NONE);
-        if place == NONE {
-            return None;
+        let hash = self.hasher.bytes(topic.as_bytes());
+        let id = self.find(topic, hash)?;
+        self.topics.remove(hash, id);
+        let value = self.values.remove(self.value_of(id));
+        match self.nodes[id].link() {
+            Link::Family(family) => {
+                self.families[family].value = NONE;
+                if self.texts.narrow(&mut self.nodes[id].span, last_level(topic).len()) {
+                    self.pack();
+                }
+            }
+            _ => self.unlink(id),
         }
-        let value = self.values.remove(place);
-        self.prune(id);
         value
     }
 
     /// The value of `topic`.
     #[must_use]
     pub fn get(&self, topic: &str) -> Option<&V> {
-        let place = self.nodes[self.find(topic)?].value;
-        if place == NONE { None } else { self.values[place].as_ref() }
+        let id = self.find(topic, self.hasher.bytes(topic.as_bytes()))?;
+        self.values[self.value_of(id)].as_ref()
     }
 
     /// The value of `topic`, to be changed.
     pub fn get_mut(&mut self, topic: &str) -> Option<&mut V> {
-        let place = self.nodes[self.find(topic)?].value;
-        if place == NONE { None } else { self.values[place].as_mut() }
+        let id = self.find(topic, self.hasher.bytes(topic.as_bytes()))?;
+        let place = self.value_of(id);
+        self.values[place].as_mut()
     }
 
     /// Clears all values; the memory is kept for new ones.
     pub fn clear(&mut self) {
-        self.levels.clear();
+        self.texts.clear();
         self.nodes.clear();
-        self.nodes.insert(Node { birth: 0, ..Node::default() });
-        self.table.clear();
-        self.children.clear();
+        self.topics.clear();
+        self.edges.clear();
+        self.families.clear();
         self.values.clear();
+        self.plant();
+    }
+
+    /// Calls `each` with every topic name and its value, in no order worth relying on, yet the same for the same history.
+    pub fn for_each(&self, mut each: impl FnMut(&str, &V)) {
+        for (_, node) in self.nodes.places() {
+            if let Some(value) = self.value(node) {
+                each(self.texts.get(node.span), value);
+            }
+        }
     }
 
     /// Number of values.
@@ -135,119 +251,217 @@ impl<V> RetainedStore<V> {
         self.len() == 0
     }
 
-    /// What is held. Takes time linear in the number of topics.
+    /// What is held. Takes time linear in the number of nodes.
     pub fn memory(&self) -> MemoryUse {
         let values = self.values.bytes();
-        let lists = self.children.places().map(|(_, children)| children.bytes()).sum::<usize>();
-        let nodes = self.nodes.bytes() + self.table.bytes() + self.children.bytes() + lists;
-        let texts = self.levels.bytes();
-        MemoryUse {
-            bytes: values + nodes + texts,
-            values,
-            nodes,
-            texts,
-            node_count: self.nodes.len(),
-            level_count: self.levels.len(),
-        }
+        let places = self.families.places().map(|(_, family)| family.places.capacity()).sum::<usize>();
+        let lists = self.families.bytes() + places * size_of::<Child>();
+        let nodes = self.nodes.bytes() + self.edges.bytes() + lists;
+        let texts = self.texts.bytes() + self.topics.bytes();
+        MemoryUse { bytes: values + nodes + texts, values, nodes, texts, node_count: self.nodes.len(), level_count: 0 }
     }
 
-    /// Gives back memory that cleared values left behind.
+    /// Gives back memory that cleared values left behind; takes time linear in the number of nodes.
     pub fn shrink_to_fit(&mut self) {
-        self.levels.shrink_to_fit();
+        self.pack();
+        self.texts.shrink_to_fit();
         self.nodes.shrink_to_fit();
-        self.table.shrink_to_fit();
+        self.topics.shrink_to_fit();
+        self.edges.shrink_to_fit();
+        self.families.shrink_to_fit();
         self.values.shrink_to_fit();
-        self.children.shrink_to_fit();
-        for children in self.children.places_mut() {
-            children.places.shrink_to_fit();
-            children.gaps.shrink_to_fit();
-        }
+        self.families.places_mut().for_each(|family| family.places.shrink_to_fit());
     }
 
-    /// The node of a topic name, by one look into the table; its path is compared from the end.
-    fn find(&self, topic: &str) -> Option<u32> {
-        let mut hash = 0;
-        for level in topic.split('/') {
-            hash = self.hasher.pair(hash, self.hasher.bytes(level.as_bytes()));
-        }
-        self.table.find(hash, |id| {
-            let mut at = id;
-            for level in topic.rsplit('/') {
-                if at == ROOT || self.levels.text(self.nodes[at].symbol) != level {
-                    return false;
+    /// The child of `id` with this level, whose hash is `hash`.
+    #[inline]
+    pub(crate) fn child(&self, id: u32, level: &str, hash: u32) -> Option<u32> {
+        match self.nodes[id].link() {
+            Link::Value(_) => None,
+            Link::Child(child) => self.is_level(child, level).then_some(child),
+            Link::Family(family) => {
+                let places = &self.families[family].places;
+                if places.len() > FEW {
+                    let is_it = |child: u32| self.nodes[child].parent == id && self.is_level(child, level);
+                    return self.edges.find(self.hasher.pair(id, hash), is_it);
                 }
-                at = self.nodes[at].parent;
+                let is_it = |child: &&Child| child.hash == hash && child.node != NONE && self.is_level(child.node, level);
+                places.iter().find(is_it).map(|child| child.node)
             }
-            at == ROOT
-        })
-    }
-
-    /// The child of `id` with this level; `level_hash` is the hash of its text.
-    pub(crate) fn child(&self, id: u32, symbol: u32, level_hash: u32) -> Option<u32> {
-        self.table.find(self.hasher.pair(self.nodes[id].hash, level_hash), |child| {
-            let child = &self.nodes[child];
-            child.parent == id && child.symbol == symbol
-        })
-    }
-
-    fn make(&mut self, topic: &str) -> u32 {
-        let mut id = ROOT;
-        for level in topic.split('/') {
-            let level_hash = self.hasher.bytes(level.as_bytes());
-            let symbol = self.levels.find(level, level_hash).unwrap_or(NONE);
-            id = self.child(id, symbol, level_hash).unwrap_or_else(|| self.add_child(id, level, level_hash));
         }
+    }
+
+    /// The value that lies in a node.
+    #[inline]
+    pub(crate) fn value(&self, node: &Node) -> Option<&V> {
+        let place = match node.link() {
+            Link::Value(place) => place,
+            Link::Child(_) => return None,
+            Link::Family(family) => self.families[family].value,
+        };
+        self.values.get(place)?.as_ref()
+    }
+
+    fn plant(&mut self) {
+        self.families.insert(Family::default());
+        self.nodes.insert(Node::root());
+    }
+
+    #[inline]
+    fn find(&self, topic: &str, hash: u32) -> Option<u32> {
+        self.topics.find(hash, |id| self.texts.is(self.nodes[id].span, topic))
+    }
+
+    /// Where the value of a node lies that has one.
+    fn value_of(&self, id: u32) -> u32 {
+        match self.nodes[id].link() {
+            Link::Value(place) => place,
+            Link::Child(_) => NONE,
+            Link::Family(family) => self.families[family].value,
+        }
+    }
+
+    /// Whether the last level of a node's text is `level`; it is all of the text, or follows a `/`.
+    #[inline]
+    fn is_level(&self, id: u32, level: &str) -> bool {
+        let text = self.texts.bytes_of(self.nodes[id].span);
+        match text.strip_suffix(level.as_bytes()) {
+            Some(before) => before.last().is_none_or(|&byte| byte == b'/'),
+            None => false,
+        }
+    }
+
+    /// Makes the node of `topic` with the nodes above it that are missing, and gives it its value.
+    fn make(&mut self, topic: &str, value: u32) -> u32 {
+        let mut id = ROOT;
+        let mut levels = split(topic);
+        // Below a new node there is nothing to be found.
+        let mut fresh = false;
+        while let Some(level) = levels.next() {
+            let hash = self.hasher.bytes(level.as_bytes());
+            let child = if fresh { None } else { self.child(id, level, hash) };
+            fresh = child.is_none();
+            id = match child {
+                Some(child) => child,
+                None if levels.is_done() => {
+                    let span = self.texts.insert(topic);
+                    return self.add_child(id, hash, span, Link::Value(value));
+                }
+                None => {
+                    let span = self.texts.insert(level);
+                    self.add_child(id, hash, span, Link::Child(NONE >> 2))
+                }
+            };
+        }
+        // The node is there already, as the parent of others.
+        let family = self.family(id);
+        self.families[family].value = value;
+        let name = self.texts.insert(topic);
+        let level = core::mem::replace(&mut self.nodes[id].span, name);
+        self.drop_text(level);
         id
     }
 
-    fn add_child(&mut self, parent: u32, level: &str, level_hash: u32) -> u32 {
-        let symbol = self.levels.acquire(level, level_hash);
-        if self.nodes[parent].children == NONE {
-            self.nodes[parent].children = self.children.insert(Children::default());
-        }
-        let hash = self.hasher.pair(self.nodes[parent].hash, level_hash);
-        let node = Node { birth: self.births, parent, symbol, hash, ..Node::default() };
+    fn add_child(&mut self, parent: u32, hash: u32, span: Span, link: Link) -> u32 {
+        let node = Node::new(parent, span, link, self.births);
         self.births += 1;
         let id = self.nodes.insert(node);
-        self.nodes[id].place = self.children[self.nodes[parent].children].add(id);
-        self.table.insert(hash, id);
+        if let Link::Child(child) = self.nodes[parent].link()
+            && child == NONE >> 2
+        {
+            self.nodes[parent].link = Link::Child(id).pack();
+            return id;
+        }
+        let family = self.family(parent);
+        let before = self.families[family].places.len();
+        self.nodes[id].place = self.families[family].add(Child { node: id, hash });
+        let places = &self.families[family].places;
+        if before == FEW && places.len() > FEW {
+            for child in places.iter().filter(|child| child.node != NONE) {
+                self.edges.insert(self.hasher.pair(parent, child.hash), child.node);
+            }
+        } else if places.len() > FEW {
+            self.edges.insert(self.hasher.pair(parent, hash), id);
+        }
         id
     }
 
-    fn prune(&mut self, mut id: u32) {
-        while id != ROOT && self.nodes[id].value == NONE && self.nodes[id].children == NONE {
-            let Node { parent, symbol, hash, place, .. } = self.nodes.remove(id);
-            self.table.remove(hash, id);
-            self.levels.release(symbol, &self.hasher);
-            let list = self.nodes[parent].children;
-            if self.children[list].remove(place) {
-                self.children.remove(list);
-                self.nodes[parent].children = NONE;
+    /// The family of a node, founded if it had none.
+    fn family(&mut self, id: u32) -> u32 {
+        let family = match self.nodes[id].link() {
+            Link::Family(family) => return family,
+            Link::Value(value) => Family { value, ..Family::default() },
+            Link::Child(node) => {
+                let hash = self.hasher.bytes(last_level(self.texts.get(self.nodes[node].span)).as_bytes());
+                Family { places: vec![Child { node, hash }], live: 1, ..Family::default() }
+            }
+        };
+        let family = self.families.insert(family);
+        self.nodes[id].link = Link::Family(family).pack();
+        family
+    }
+
+    /// Frees a node without value and children, and the nodes above it as far as nothing needs them.
+    fn unlink(&mut self, mut id: u32) {
+        loop {
+            let Node { parent, place, span, .. } = self.nodes.remove(id);
+            self.drop_text(span);
+            if let Link::Family(family) = self.nodes[parent].link() {
+                let is_many = self.families[family].places.len() > FEW;
+                let hash = self.families[family].remove(place);
+                if is_many {
+                    self.edges.remove(self.hasher.pair(parent, hash), id);
+                }
+                let Family { live, value, .. } = self.families[family];
+                if live > 0 {
+                    return;
+                }
+                if parent == ROOT {
+                    self.families[family] = Family::default();
+                    return;
+                }
+                self.families.remove(family);
+                if value != NONE {
+                    self.nodes[parent].link = Link::Value(value).pack();
+                    return;
+                }
             }
             id = parent;
         }
     }
+
+    fn drop_text(&mut self, span: Span) {
+        if self.texts.remove(span) {
+            self.pack();
+        }
+    }
+
+    fn pack(&mut self) {
+        self.texts.pack(self.nodes.places_mut().filter(|node| !node.is_vacant()).map(|node| &mut node.span));
+    }
 }
 
-impl Children {
-    fn add(&mut self, id: u32) -> u32 {
-        if let Some(place) = self.gaps.pop() {
-            self.places[place as usize] = id;
+impl Family {
+    fn add(&mut self, child: Child) -> u32 {
+        self.live += 1;
+        if let Some(gap) = self.places.get_mut(self.gap as usize) {
+            let place = core::mem::replace(&mut self.gap, gap.hash);
+            *gap = child;
             return place;
         }
         grow(&mut self.places);
-        self.places.push(id);
+        self.places.push(child);
         (self.places.len() - 1) as u32
     }
 
-    /// Whether no child is left.
-    fn remove(&mut self, place: u32) -> bool {
-        self.places[place as usize] = NONE;
-        self.gaps.push(place);
-        self.gaps.len() == self.places.len()
+    /// Leaves a gap; gives back the hash of the level that was there.
+    fn remove(&mut self, place: u32) -> u32 {
+        self.live -= 1;
+        let gap = Child { node: NONE, hash: core::mem::replace(&mut self.gap, place) };
+        core::mem::replace(&mut self.places[place as usize], gap).hash
     }
+}
 
-    fn bytes(&self) -> usize {
-        (self.places.capacity() + self.gaps.capacity()) * size_of::<u32>()
-    }
+fn last_level(text: &str) -> &str {
+    text.rsplit('/').next().unwrap_or(text)
 }

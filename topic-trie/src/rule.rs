@@ -2,6 +2,7 @@
 //!
 //! Invariants: nothing here allocates; nothing normalises, levels are compared byte for byte [MQTT-4.7.3-4].
 
+use crate::text::{find_in_word, split};
 use core::fmt;
 
 /// The greatest length of a topic name or filter in bytes: a UTF-8 string of the protocol has a length of 16 bits.
@@ -21,7 +22,7 @@ pub enum FilterError {
     MisplacedHash,
     /// `+` shares its level with something else.
     MisplacedPlus,
-    /// The structure holds as many nodes as its ids can tell apart (about four billion).
+    /// The structure is full: about four billion nodes, or four gigabytes of text.
     Full,
 }
 
@@ -37,7 +38,7 @@ pub enum TopicError {
     NullCharacter,
     /// The name contains `+` or `#`.
     Wildcard,
-    /// The structure holds as many nodes as its ids can tell apart (about four billion).
+    /// The structure is full: about one billion nodes, or four gigabytes of text.
     Full,
 }
 
@@ -95,8 +96,8 @@ pub fn matches(filter: &str, topic: &str) -> bool {
     if topic.starts_with('$') && filter.starts_with(['+', '#']) {
         return false;
     }
-    let mut names = topic.split('/');
-    for level in filter.split('/') {
+    let mut names = split(topic);
+    for level in split(filter) {
         if level == "#" {
             return true; // The parent level included: the names may have come to their end just now.
         }
@@ -117,17 +118,21 @@ pub(crate) fn check_filter(filter: &str) -> Result<bool, FilterError> {
     if filter.len() > MAX_BYTES {
         return Err(FilterError::TooLong); // [MQTT-4.7.3-3]
     }
-    let bytes = filter.as_bytes();
+    if !has_special(filter.as_bytes()) {
+        return Ok(false);
+    }
+    let mut rest = split(filter);
     let mut wildcard = false;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let begins = at == 0 || bytes[at - 1] == b'/';
-        match byte {
-            0 => return Err(FilterError::NullCharacter), // [MQTT-4.7.3-2]
-            b'#' if begins && at + 1 == bytes.len() => wildcard = true,
-            b'#' => return Err(FilterError::MisplacedHash), // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2]
-            b'+' if begins && matches!(bytes.get(at + 1), None | Some(b'/')) => wildcard = true,
-            b'+' => return Err(FilterError::MisplacedPlus), // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3]
-            _ => {}
+    while let Some(level) = rest.next() {
+        match level.as_bytes() {
+            b"+" => wildcard = true,
+            b"#" if rest.is_done() => wildcard = true,
+            bytes => match bytes.iter().find(|byte| matches!(byte, 0 | b'+' | b'#')) {
+                Some(0) => return Err(FilterError::NullCharacter), // [MQTT-4.7.3-2]
+                Some(b'#') => return Err(FilterError::MisplacedHash), // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2]
+                Some(_) => return Err(FilterError::MisplacedPlus), // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3]
+                None => {}
+            },
         }
     }
     Ok(wildcard)
@@ -140,12 +145,22 @@ pub(crate) fn check_topic(topic: &str) -> Result<(), TopicError> {
     if topic.len() > MAX_BYTES {
         return Err(TopicError::TooLong); // [MQTT-4.7.3-3]
     }
-    for &byte in topic.as_bytes() {
-        match byte {
-            0 => return Err(TopicError::NullCharacter),      // [MQTT-4.7.3-2]
-            b'+' | b'#' => return Err(TopicError::Wildcard), // [MQTT-4.7.0-1] [3.1.1: MQTT-4.7.1-1]
-            _ => {}
-        }
+    if !has_special(topic.as_bytes()) {
+        return Ok(());
     }
-    Ok(())
+    if topic.contains('\0') {
+        Err(TopicError::NullCharacter) // [MQTT-4.7.3-2]
+    } else {
+        Err(TopicError::Wildcard) // [MQTT-4.7.0-1] [3.1.1: MQTT-4.7.1-1]
+    }
+}
+
+/// Whether U+0000, `+` or `#` occurs; most texts are done with after this look.
+fn has_special(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    let special = |&word: &[u8; 8]| {
+        let word = u64::from_le_bytes(word);
+        find_in_word(word, 0) | find_in_word(word, b'+') | find_in_word(word, b'#') != 0
+    };
+    words.iter().any(special) || rest.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'))
 }

@@ -3,10 +3,9 @@
 //! A cursor remembers a path of node ids, each with the place of the child to look at next. Ids and places stay while
 //! nodes live, and births tell nodes apart that had the same id; so edits cannot lead a cursor astray.
 
-use crate::retained::{Node, ROOT, RetainedStore};
+use crate::retained::{Child, Link, ROOT, RetainedStore};
 use crate::rule::check_filter;
-use crate::slab::NONE;
-use alloc::string::String;
+use crate::text::split;
 use alloc::vec::Vec;
 
 /// What a call of [`RetainedStore::scan`] leaves to do.
@@ -23,10 +22,10 @@ pub enum Scan {
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
     state: State,
+    /// Nodes born at this time or later came after the scan began.
+    since: u64,
     path: Vec<Step>,
-    /// The topic name of the last step.
-    topic: String,
-    /// The levels of the filter, looked up anew in each call.
+    /// The levels of the filter, cut anew in each call; kept for its memory.
     pattern: Vec<Pattern>,
 }
 
@@ -34,32 +33,32 @@ pub struct Cursor {
 enum State {
     #[default]
     Fresh,
-    /// Nodes born at this time or later came after the scan began.
-    Since(u64),
+    /// From node to child.
+    Walk,
+    /// Over all nodes in the order of their ids, for `#`: the next id.
+    Sweep(u32),
     Done,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
     node: u32,
-    /// Index of the next child; for a literal level 0 before it was looked up, 1 after.
+    /// Place of the next child; for a literal level 0 before it was looked up, 1 after.
     next: u32,
-    /// Length of the node's topic name.
-    length: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
-    Literal { symbol: u32, hash: u32 },
-    Plus,
-    Hash,
+    /// Where the level stands in the filter, and its hash.
+    Literal { start: u16, end: u16, hash: u32 },
+    Any,
 }
 
 impl Cursor {
     /// The start of a scan.
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: State::Fresh, path: Vec::new(), topic: String::new(), pattern: Vec::new() }
+        Self { state: State::Fresh, since: 0, path: Vec::new(), pattern: Vec::new() }
     }
 
     /// Back to the start, with the buffers kept.
@@ -75,123 +74,116 @@ impl<V> RetainedStore<V> {
     /// may change between the calls: a topic that is there during the whole scan is reported exactly once; one that is
     /// added or removed meanwhile may be reported, but never twice. An invalid filter matches nothing.
     pub fn scan(&self, filter: &str, cursor: &mut Cursor, budget: usize, mut found: impl FnMut(&str, &V)) -> Scan {
-        let since = match cursor.state {
-            State::Done => return Scan::Done,
-            State::Since(birth) => birth,
-            State::Fresh => {
-                cursor.path.clear();
-                cursor.path.push(Step { node: ROOT, next: 0, length: 0 });
-                cursor.topic.clear();
-                self.births
-            }
-        };
-        cursor.state = State::Since(since);
-        if check_filter(filter).is_err() || !self.compile(filter, &mut cursor.pattern) {
+        if check_filter(filter).is_err() {
             cursor.state = State::Done;
-            return Scan::Done;
         }
-        // Where a node went away, all below it went away too: the last one that is left is good, and so is all above it.
-        while cursor.path.last().is_some_and(|step| self.nodes.get(step.node).is_none_or(|node| node.birth >= since)) {
-            cursor.path.pop();
+        if let State::Fresh = cursor.state {
+            cursor.since = self.births;
+            cursor.path.clear();
+            cursor.path.push(Step { node: ROOT, next: 0 });
+            // A sweep looks at vacant places too, so it takes a store that is not mostly vacant.
+            let sweeps = filter == "#" && self.nodes.len() >= self.nodes.count_places() / 2;
+            cursor.state = if sweeps { State::Sweep(0) } else { State::Walk };
         }
-        let scan = self.walk(cursor, since, budget, false, &mut found);
+        let scan = match &mut cursor.state {
+            State::Sweep(next) => self.sweep(next, cursor.since, budget, &mut found),
+            State::Walk => self.walk(filter, cursor, budget, &mut found),
+            _ => Scan::Done,
+        };
         if scan == Scan::Done {
             cursor.state = State::Done;
         }
         scan
     }
 
-    /// Calls `each` with every topic name and its value, in no order worth relying on, yet the same for the same history.
-    pub fn for_each(&self, mut each: impl FnMut(&str, &V)) {
-        let mut cursor = Cursor::new();
-        cursor.path.push(Step { node: ROOT, next: 0, length: 0 });
-        cursor.pattern.push(Pattern::Hash);
-        let _done = self.walk(&mut cursor, u64::MAX, usize::MAX, true, &mut each);
+    fn sweep(&self, next: &mut u32, since: u64, budget: usize, found: &mut impl FnMut(&str, &V)) -> Scan {
+        for node in self.nodes.places_from(*next).take(budget) {
+            *next += 1;
+            if node.birth() < since && let Some(value) = self.value(node) {
+                let topic = self.texts.get(node.span);
+                // [MQTT-4.7.2-1]
+                if !topic.starts_with('$') {
+                    found(topic, value);
+                }
+            }
+        }
+        if (*next as usize) < self.nodes.count_places() { Scan::More } else { Scan::Done }
     }
 
-    /// Goes on from where the cursor stands. `dollar`: whether wildcards of the first level reach `$` topics.
-    fn walk(
-        &self,
-        cursor: &mut Cursor,
-        since: u64,
-        mut budget: usize,
-        dollar: bool,
-        found: &mut impl FnMut(&str, &V),
-    ) -> Scan {
-        let Cursor { path, topic, pattern, .. } = cursor;
-        let open = matches!(pattern.last(), Some(Pattern::Hash));
-        // Topics with fewer levels are not reported.
-        let least = pattern.len() - usize::from(open);
+    fn walk(&self, filter: &str, cursor: &mut Cursor, mut budget: usize, found: &mut impl FnMut(&str, &V)) -> Scan {
+        let open = self.compile(filter, &mut cursor.pattern);
+        let Cursor { path, pattern, since, .. } = cursor;
+        // Where a node went away, all below it went away too: the last one that is left is good, and so is all above it.
+        while path.last().is_some_and(|step| self.nodes.get(step.node).is_none_or(|node| node.birth() >= *since)) {
+            path.pop();
+        }
         while let Some(depth) = path.len().checked_sub(1) {
-            let step = &mut path[depth];
-            let wanted = *pattern.get(depth).unwrap_or(&Pattern::Hash);
-            let Some((child, node)) = self.next_child(step, wanted) else {
-                path.pop();
-                continue;
-            };
-            if budget == 0 {
-                step.next -= 1;
-                return Scan::More;
-            }
-            budget -= 1;
-            let Some(node) = node.filter(|node| node.birth < since) else { continue };
-            let text = self.levels.text(node.symbol);
-            // [MQTT-4.7.2-1] wildcards of the first level do not reach topics that begin with `$`.
-            if depth == 0 && !dollar && !matches!(wanted, Pattern::Literal { .. }) && text.starts_with('$') {
-                continue;
-            }
-            topic.truncate(step.length as usize);
-            if depth > 0 {
-                topic.push('/');
-            }
-            topic.push_str(text);
+            let Step { node: parent, next } = path[depth];
             let levels = depth + 1;
-            if levels >= least
-                && node.value != NONE
-                && let Some(value) = &self.values[node.value]
-            {
-                found(topic, value);
+            let single;
+            let (children, wild) = match pattern.get(depth) {
+                Some(&Pattern::Literal { start, end, hash }) => {
+                    let level = filter.get(usize::from(start)..usize::from(end)).unwrap_or_default();
+                    single = self.child(parent, level, hash).map(Child::lonely);
+                    (single.as_slice(), false)
+                }
+                _ => match self.nodes[parent].link() {
+                    Link::Value(_) => (&[][..], true),
+                    Link::Child(child) => {
+                        single = Some(Child::lonely(child));
+                        (single.as_slice(), true)
+                    }
+                    Link::Family(family) => (&self.families[family].places[..], true),
+                },
+            };
+            let mut below = None;
+            let mut seen = next;
+            for child in children.get(next as usize..).unwrap_or_default() {
+                if budget == 0 {
+                    path[depth].next = seen;
+                    return Scan::More;
+                }
+                budget -= 1;
+                seen += 1;
+                let Some(node) = child.node().map(|id| &self.nodes[id]).filter(|node| node.birth() < *since) else {
+                    continue;
+                };
+                // [MQTT-4.7.2-1] wildcards of the first level do not reach topics that begin with `$`.
+                if depth == 0 && wild && self.texts.get(node.span).starts_with('$') {
+                    continue;
+                }
+                if levels >= pattern.len() && let Some(value) = self.value(node) {
+                    found(self.texts.get(node.span), value);
+                }
+                if (open || levels < pattern.len()) && !matches!(node.link(), Link::Value(_)) {
+                    below = child.node();
+                    break;
+                }
             }
-            if node.children != NONE && (open || levels < least) {
-                path.push(Step { node: child, next: 0, length: topic.len() as u32 });
+            match below {
+                Some(node) => {
+                    path[depth].next = seen;
+                    path.push(Step { node, next: 0 });
+                }
+                None => _ = path.pop(),
             }
         }
         Scan::Done
     }
 
-    /// The next child of a step, `None` in its place for a gap; counts the step on.
-    fn next_child(&self, step: &mut Step, wanted: Pattern) -> Option<(u32, Option<&Node>)> {
-        let child = match wanted {
-            Pattern::Literal { symbol, hash } if step.next == 0 => self.child(step.node, symbol, hash)?,
-            Pattern::Literal { .. } => return None,
-            _ => {
-                let list = self.nodes[step.node].children;
-                if list == NONE {
-                    return None;
-                }
-                *self.children[list].places.get(step.next as usize)?
-            }
-        };
-        step.next += 1;
-        Some((child, (child != NONE).then(|| &self.nodes[child])))
-    }
-
-    /// Looks the levels of a filter up; false if the store has no topic with such levels.
+    /// Cuts a filter into levels; `#` is not one of them, but the answer: whether what is below matches too.
     fn compile(&self, filter: &str, pattern: &mut Vec<Pattern>) -> bool {
         pattern.clear();
-        for level in filter.split('/') {
-            pattern.push(match level {
-                "#" => Pattern::Hash,
-                "+" => Pattern::Plus,
-                _ => {
-                    let hash = self.hasher.bytes(level.as_bytes());
-                    match self.levels.find(level, hash) {
-                        Some(symbol) => Pattern::Literal { symbol, hash },
-                        None => return false,
-                    }
-                }
-            });
+        let mut start = 0;
+        for level in split(filter) {
+            let end = start + level.len() as u16;
+            match level {
+                "#" => return true,
+                "+" => pattern.push(Pattern::Any),
+                _ => pattern.push(Pattern::Literal { start, end, hash: self.hasher.bytes(level.as_bytes()) }),
+            }
+            start = end.wrapping_add(1);
         }
-        true
+        false
     }
 }

@@ -37,8 +37,18 @@ impl<T: Default> Slab<T> {
         item
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
         self.items.get(id as usize)
+    }
+
+    /// Number of places, the vacant ones included.
+    pub(crate) fn count_places(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(crate) fn places_from(&self, first: u32) -> impl Iterator<Item = &T> {
+        self.items.get(first as usize..).unwrap_or_default().iter()
     }
 
     /// Every place in the order of ids, the vacant ones too.
@@ -89,9 +99,15 @@ impl<T> core::ops::IndexMut<u32> for Slab<T> {
     }
 }
 
-/// Makes room for one more item, a quarter at a time: doubling would leave a third of the memory unused on average.
+/// Makes room for one more item.
+#[inline]
 pub(crate) fn grow<T>(items: &mut Vec<T>) {
     if items.len() == items.capacity() {
-        items.reserve_exact((items.len() / 4).max(4));
+        items.reserve_exact(grow_by(items.len()));
     }
+}
+
+/// By how much to enlarge what holds `len`: a quarter, for doubling would leave a third of the memory unused on average.
+pub(crate) fn grow_by(len: usize) -> usize {
+    (len / 4).max(4)
 }

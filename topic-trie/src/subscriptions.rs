@@ -6,11 +6,11 @@
 use crate::hash::{Seed, SeededHash};
 use crate::levels::Levels;
 use crate::memory::MemoryUse;
-use crate::rule::{FilterError, MAX_BYTES, check_filter};
+use crate::rule::{FilterError, check_filter};
 use crate::set::Set;
 use crate::slab::{NONE, Slab};
 use crate::table::Table;
-use alloc::boxed::Box;
+use crate::text::{Span, Texts, split};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::Hash;
@@ -29,7 +29,7 @@ pub struct SubscriptionTrie<K, V> {
     hasher: SeededHash,
     exact_table: Table,
     exact: Slab<Exact<K, V>>,
-    exact_text_bytes: usize,
+    exact_texts: Texts,
     levels: Levels,
     nodes: Slab<Node>,
     /// Children of the nodes that have two or more literal ones, by parent and symbol.
@@ -41,13 +41,13 @@ pub struct SubscriptionTrie<K, V> {
 
 #[derive(Clone, Debug)]
 struct Exact<K, V> {
-    text: Box<str>,
+    span: Span,
     set: Set<K, V>,
 }
 
 impl<K, V> Default for Exact<K, V> {
     fn default() -> Self {
-        Self { text: Box::default(), set: Set::Vacant }
+        Self { span: Span::default(), set: Set::Vacant }
     }
 }
 
@@ -123,7 +123,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
             hasher,
             exact_table: Table::new(),
             exact: Slab::new(),
-            exact_text_bytes: 0,
+            exact_texts: Texts::new(),
             levels: Levels::new(),
             nodes,
             edges: Table::new(),
@@ -136,10 +136,10 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
     /// Subscribes `key` to `filter`. A subscription that was there is replaced, and its value comes back.
     pub fn insert(&mut self, filter: &str, key: K, value: V) -> Result<Option<V>, FilterError> {
         let wildcard = check_filter(filter)?;
-        if self.exact.len().max(self.nodes.len()) > u32::MAX as usize - MAX_BYTES - 3 {
+        if !self.has_room(filter.len()) {
             return Err(FilterError::Full);
         }
-        let set = if wildcard { self.wildcard_set(filter) } else { self.exact_set(filter) };
+        let set = if wildcard { self.wildcard_set(filter) } else { Place::Exact(self.exact_set(filter)) };
         let hasher = &self.hasher;
         let old = match set {
             Place::Exact(id) => self.exact[id].set.insert(key, value, hasher),
@@ -160,11 +160,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         let value = set.remove(key, hasher)?;
         if self.set(place).is_vacant() {
             match place {
-                Place::Exact(id) => {
-                    let exact = self.exact.remove(id);
-                    self.exact_table.remove(self.hasher.bytes(exact.text.as_bytes()), id);
-                    self.exact_text_bytes -= exact.text.len();
-                }
+                Place::Exact(id) => self.remove_exact(id, filter),
                 Place::Node(id, hash) => {
                     let node = &mut self.nodes[id];
                     let set = if hash { &mut node.hash } else { &mut node.ends };
@@ -202,7 +198,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
     ///
     /// The order is the same for the same history. Expects a valid topic name.
     pub fn matches<'a>(&'a self, topic: &str, scratch: &mut Scratch, mut found: impl FnMut(K, &'a V)) {
-        if let Some(id) = self.find_exact(topic) {
+        if let Some(id) = self.find_exact(topic, self.hasher.bytes(topic.as_bytes())) {
             report(&self.exact[id].set, &mut found);
         }
         if self.nodes[ROOT].is_bare() {
@@ -213,7 +209,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         frontier.push(ROOT);
         // [MQTT-4.7.2-1] wildcards of the first level do not reach topics that begin with `$`.
         let mut hidden = topic.starts_with('$');
-        for level in topic.split('/') {
+        for level in split(topic) {
             let symbol = self.levels.find(level, self.hasher.bytes(level.as_bytes())).unwrap_or(NONE);
             next.clear();
             for &id in &*frontier {
@@ -251,7 +247,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
     /// the same for the same history.
     pub fn for_each<'a>(&'a self, mut each: impl FnMut(&str, K, &'a V)) {
         for (_, exact) in self.exact.places() {
-            report(&exact.set, &mut |key, value| each(&exact.text, key, value));
+            report(&exact.set, &mut |key, value| each(self.exact_texts.get(exact.span), key, value));
         }
         let mut symbols = Vec::new();
         let mut text = String::new();
@@ -292,7 +288,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         let pairs = self.exact.places().map(|(_, exact)| &exact.set).chain(self.sets.places().map(|(_, set)| set));
         let values = pairs.map(Set::heap_bytes).sum::<usize>() + self.exact.bytes() + self.sets.bytes();
         let nodes = self.nodes.bytes() + self.edges.bytes();
-        let texts = self.exact_text_bytes + self.exact_table.bytes() + self.levels.bytes();
+        let texts = self.exact_texts.bytes() + self.exact_table.bytes() + self.levels.bytes();
         MemoryUse {
             bytes: values + nodes + texts,
             values,
@@ -307,6 +303,8 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
     pub fn shrink_to_fit(&mut self) {
         self.exact_table.shrink_to_fit();
         self.exact.shrink_to_fit();
+        self.pack_exact();
+        self.exact_texts.shrink_to_fit();
         self.levels.shrink_to_fit();
         self.nodes.shrink_to_fit();
         self.edges.shrink_to_fit();
@@ -315,24 +313,45 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         self.sets.places_mut().for_each(Set::shrink_to_fit);
     }
 
-    fn find_exact(&self, text: &str) -> Option<u32> {
-        self.exact_table.find(self.hasher.bytes(text.as_bytes()), |id| *self.exact[id].text == *text)
+    /// Whether a filter of so many bytes fits, whatever it needs.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.exact.len().max(self.nodes.len()) + bytes + 1 < PLUS as usize
+            && self.exact_texts.has_room(bytes)
+            && self.levels.has_room(bytes)
     }
 
-    fn exact_set(&mut self, filter: &str) -> Place {
-        Place::Exact(self.find_exact(filter).unwrap_or_else(|| {
-            let id = self.exact.insert(Exact { text: filter.into(), set: Set::Vacant });
-            self.exact_table.insert(self.hasher.bytes(filter.as_bytes()), id);
-            self.exact_text_bytes += filter.len();
+    #[inline]
+    fn find_exact(&self, text: &str, hash: u32) -> Option<u32> {
+        self.exact_table.find(hash, |id| self.exact_texts.is(self.exact[id].span, text))
+    }
+
+    fn exact_set(&mut self, filter: &str) -> u32 {
+        let hash = self.hasher.bytes(filter.as_bytes());
+        self.find_exact(filter, hash).unwrap_or_else(|| {
+            let id = self.exact.insert(Exact { span: self.exact_texts.insert(filter), set: Set::Vacant });
+            self.exact_table.insert(hash, id);
             id
-        }))
+        })
+    }
+
+    fn remove_exact(&mut self, id: u32, filter: &str) {
+        self.exact_table.remove(self.hasher.bytes(filter.as_bytes()), id);
+        let exact = self.exact.remove(id);
+        if self.exact_texts.remove(exact.span) {
+            self.pack_exact();
+        }
+    }
+
+    fn pack_exact(&mut self) {
+        let used = self.exact.places_mut().filter(|exact| !exact.set.is_vacant());
+        self.exact_texts.pack(used.map(|exact| &mut exact.span));
     }
 
     /// The place of a filter with wildcards; makes the nodes and the set that it lacks.
     fn wildcard_set(&mut self, filter: &str) -> Place {
         let mut id = ROOT;
         let mut hash = false;
-        for level in filter.split('/') {
+        for level in split(filter) {
             match level {
                 "#" => hash = true,
                 "+" => {
@@ -361,11 +380,11 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
 
     fn place(&self, filter: &str) -> Option<Place> {
         if !filter.contains(['+', '#']) {
-            return self.find_exact(filter).map(Place::Exact);
+            return self.find_exact(filter, self.hasher.bytes(filter.as_bytes())).map(Place::Exact);
         }
         let mut id = ROOT;
         let mut hash = false;
-        for level in filter.split('/') {
+        for level in split(filter) {
             let node = &self.nodes[id];
             match level {
                 _ if hash => return None,

@@ -99,9 +99,9 @@ impl Connect {
             version,
             clean_start: flags & flag::CLEAN_START != 0,
             keep_alive,
-            client_id: ClientId::trusted(body.slice_ref(client_id.as_bytes())),
+            client_id: ClientId::trusted(body.slice_ref(client_id)),
             will,
-            username: username.map(|name| Utf8String::trusted(body.slice_ref(name.as_bytes()))),
+            username: username.map(|name| Utf8String::trusted(body.slice_ref(name))),
             password: password.map(|password| body.slice_ref(password)),
             properties: Properties::slice_of(body, properties),
         })

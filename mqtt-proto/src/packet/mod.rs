@@ -26,9 +26,9 @@ pub use unsuback::UnsubAck;
 pub use unsubscribe::Unsubscribe;
 
 use crate::error::Fault;
-use crate::{DecodeError, EncodeError, Frame, Version, wire};
+use crate::{DecodeError, EncodeError, Frame, FrameRef, Version, wire};
 use alloc::boxed::Box;
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 /// A control packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +138,16 @@ macro_rules! codec {
             pub fn decode(frame: $crate::Frame, version: $crate::Version) -> Result<Self, $crate::DecodeError> {
                 Ok(Self::parse(&frame, version)?)
             }
+        }
 
+        $crate::packet::encoder!($packet);
+    };
+}
+
+/// The public encoder of a packet.
+macro_rules! encoder {
+    ($packet:ident) => {
+        impl $packet {
             /// The length of [`encode`](Self::encode)'s output.
             ///
             /// # Errors
@@ -189,7 +198,7 @@ macro_rules! codec_of_one_version {
         }
     };
 }
-use {codec, codec_of_one_version};
+use {codec, codec_of_one_version, encoder};
 
 impl Packet {
     /// Decodes a frame. CONNECT brings its own version and ignores `version`.
@@ -202,11 +211,35 @@ impl Packet {
         Ok(Self::parse(frame, version)?)
     }
 
+    /// Takes the first packet out of `buf`, or gives `None` while it is incomplete: framing and decoding in one. Payload
+    /// and texts share the memory of `buf`; the small acknowledgments are read in place.
+    ///
+    /// # Errors
+    /// As [`FrameRef::peek`] and [`decode`](Self::decode).
+    #[inline]
+    pub fn read(buf: &mut BytesMut, version: Version, max_packet_size: u32) -> Result<Option<Self>, DecodeError> {
+        let Some(frame) = FrameRef::peek(buf, max_packet_size)? else { return Ok(None) };
+        // Splitting the buffer costs more than all the rest of an acknowledgment.
+        let small = match frame.packet_type() {
+            PacketType::PubAck => Self::PubAck(Ack::decode_ref(frame, version)?),
+            PacketType::PubRec => Self::PubRec(Ack::decode_ref(frame, version)?),
+            PacketType::PubRel => Self::PubRel(Ack::decode_ref(frame, version)?),
+            PacketType::PubComp => Self::PubComp(Ack::decode_ref(frame, version)?),
+            _ => {
+                let (header, whole, body) = (frame.header(), frame.len(), frame.body().len());
+                return Self::decode(Frame::cut(buf, header, whole, body), version).map(Some);
+            }
+        };
+        let length = frame.len();
+        buf.advance(length);
+        Ok(Some(small))
+    }
+
     fn parse(frame: Frame, version: Version) -> Result<Self, Fault> {
         Ok(match frame.packet_type() {
             PacketType::Connect => Self::Connect(Box::new(Connect::parse(&frame)?)),
             PacketType::ConnAck => Self::ConnAck(ConnAck::parse(&frame, version)?),
-            PacketType::Publish => Self::Publish(Publish::parse(&frame, version)?),
+            PacketType::Publish => Self::Publish(Publish::parse(frame, version)?),
             PacketType::PubAck => Self::PubAck(Ack::parse(&frame, version)?),
             PacketType::PubRec => Self::PubRec(Ack::parse(&frame, version)?),
             PacketType::PubRel => Self::PubRel(Ack::parse(&frame, version)?),

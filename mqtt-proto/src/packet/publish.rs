@@ -1,7 +1,7 @@
 //! PUBLISH (MQTT 5.0 section 3.3), borrowed and owned.
 //!
 //! Invariants: decoding allocates nothing and copies nothing; an owned [`Publish`] is the borrowed view made of slices.
-use super::{Body, codec};
+use super::{Body, encoder};
 use crate::error::{Fault, malformed, violation};
 use crate::properties::{self, PUBLISH, PropertiesRef};
 use crate::wire::{self, Parsed, put_binary, text_fault};
@@ -10,6 +10,7 @@ use crate::{
     Version, text,
 };
 use bytes::{Buf, Bytes, BytesMut};
+use core::ops::Range;
 
 /// PUBLISH (section 3.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +46,39 @@ impl<'a> PublishRef<'a> {
     /// Decodes in place.
     #[inline]
     pub fn decode(frame: FrameRef<'a>, version: Version) -> Result<Self, DecodeError> {
-        Ok(Self::parse(frame, version)?)
+        let fields = Fields::parse(frame, version)?;
+        let topic = text::checked_str(fields.topic);
+        Ok(Self {
+            delivery: fields.delivery,
+            retain: fields.retain,
+            topic,
+            properties: fields.properties,
+            payload: fields.payload,
+        })
     }
 
+    /// Copies the packet out of its buffer, into one allocation.
+    pub fn to_publish(&self) -> Publish {
+        let mut all = BytesMut::with_capacity(self.topic.len() + self.properties.len() + self.payload.len());
+        all.extend_from_slice(self.topic.as_bytes());
+        all.extend_from_slice(self.properties.raw());
+        all.extend_from_slice(self.payload);
+        let (topic, properties) = (self.topic.len(), self.properties.len());
+        let shape = Shape { delivery: self.delivery, retain: self.retain, set: self.properties.set() };
+        shape.cut(all.freeze(), 0..topic, topic..topic + properties)
+    }
+}
+
+/// A checked PUBLISH, before its topic is turned into text.
+struct Fields<'a> {
+    delivery: Delivery,
+    retain: bool,
+    topic: &'a [u8],
+    properties: PropertiesRef<'a>,
+    payload: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
     #[inline]
     fn parse(frame: FrameRef<'a>, version: Version) -> Result<Self, Fault> {
         frame.expect(PacketType::Publish, version)?;
@@ -61,42 +92,40 @@ impl<'a> PublishRef<'a> {
         }
         Ok(Self { delivery, retain: flags & 1 != 0, topic, properties, payload })
     }
+}
 
-    /// Copies the packet out of its buffer, into one allocation.
-    pub fn to_publish(&self) -> Publish {
-        let (topic, properties) = (self.topic.len(), self.properties.len());
-        let mut all = BytesMut::with_capacity(topic + properties + self.payload.len());
-        all.extend_from_slice(self.topic.as_bytes());
-        all.extend_from_slice(self.properties.raw());
-        all.extend_from_slice(self.payload);
-        self.owned(all.freeze(), topic, 0)
-    }
+/// The part of a PUBLISH that is not bytes.
+struct Shape {
+    delivery: Delivery,
+    retain: bool,
+    set: u64,
+}
 
-    /// Cuts `bytes` (topic up to `topic_end`, then perhaps `gap` bytes, properties, payload) into the owned form.
+impl Shape {
+    /// Cuts a packet's bytes, where the payload stands behind the properties, into its fields.
     #[inline]
-    fn owned(&self, mut bytes: Bytes, topic_end: usize, gap: usize) -> Publish {
-        let (topic, properties) = (self.topic.len(), self.properties.len());
-        let payload_start = topic_end + gap + properties;
-        let owned_topic = (topic > 0).then(|| TopicName::trusted(bytes.slice(topic_end - topic..topic_end)));
-        let owned_properties =
-            if properties == 0 { Bytes::new() } else { bytes.slice(payload_start - properties..payload_start) };
-        bytes.advance(payload_start);
+    fn cut(self, mut bytes: Bytes, topic: Range<usize>, properties: Range<usize>) -> Publish {
+        let payload = properties.end;
+        let topic = (!topic.is_empty()).then(|| TopicName::trusted(bytes.slice(topic)));
+        let properties = if properties.is_empty() { Bytes::new() } else { bytes.slice(properties) };
+        bytes.advance(payload);
         Publish {
             delivery: self.delivery,
             retain: self.retain,
-            topic: owned_topic,
+            topic,
             payload: bytes,
-            properties: Properties::from_parts(owned_properties, self.properties),
+            properties: Properties::from_parts(properties, self.set),
         }
     }
 }
 
 /// The Topic Name, the first field [MQTT-3.3.2-1]; perhaps empty.
 #[inline]
-fn topic(input: &[u8]) -> Parsed<'_, &str> {
+fn topic(input: &[u8]) -> Parsed<'_, &[u8]> {
     let (rest, topic) = wire::binary(input)?;
     // [MQTT-3.3.2-2] No wildcards.
-    Ok((rest, text::check_plain(topic).map_err(text_fault)?))
+    text::check_plain(topic).map_err(text_fault)?;
+    Ok((rest, topic))
 }
 
 /// The Packet Identifier, there if and only if the QoS is 1 or 2 [MQTT-2.2.1-2] [3.1.1: MQTT-2.3.1-5].
@@ -138,16 +167,23 @@ pub(crate) fn put_id(out: &mut BytesMut, id: Option<PacketId>) {
     }
 }
 
-codec!(Publish);
+encoder!(Publish);
 
 impl Publish {
+    /// Decodes a frame of this type; topic, properties and payload are slices of it.
     #[inline]
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
-        let bytes = frame.body().clone();
-        let view = PublishRef::parse(frame.as_ref(), version)?;
-        let topic_end = 2 + view.topic.len();
-        let gap = bytes.len() - view.payload.len() - view.properties.len() - topic_end;
-        Ok(view.owned(bytes, topic_end, gap))
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
+        Ok(Self::parse(frame, version)?)
+    }
+
+    #[inline]
+    pub(super) fn parse(frame: Frame, version: Version) -> Result<Self, Fault> {
+        let fields = Fields::parse(frame.as_ref(), version)?;
+        let topic = 2..2 + fields.topic.len();
+        let payload = frame.body().len() - fields.payload.len();
+        let properties = payload - fields.properties.len()..payload;
+        let shape = Shape { delivery: fields.delivery, retain: fields.retain, set: fields.properties.set() };
+        Ok(shape.cut(frame.into_body(), topic, properties))
     }
 
     /// Encodes all but the payload, for a vectored write: the payload follows as a chunk of its own, not copied.

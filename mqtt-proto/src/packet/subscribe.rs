@@ -3,7 +3,7 @@ use super::{Body, codec};
 use crate::error::{Fault, malformed, violation};
 use crate::properties::{self, PropertiesRef, SUBSCRIBE};
 use crate::topic::check_filter;
-use crate::wire::{Parsed, packet_id, put_binary, text_fault, utf8};
+use crate::wire::{Parsed, binary, packet_id, put_binary, text_fault};
 use crate::{
     EncodeError, Frame, PacketId, PacketType, Properties, QoS, RetainHandling, SubscriptionOptions, TopicFilter,
     Version,
@@ -67,9 +67,9 @@ fn count(mut payload: &[u8]) -> usize {
 /// A Topic Filter [MQTT-3.8.3-1], [MQTT-3.10.3-1].
 #[inline]
 pub(super) fn topic_filter<'a>(input: &'a [u8], body: &Bytes) -> Parsed<'a, TopicFilter> {
-    let (rest, text) = utf8(input)?;
+    let (rest, text) = binary(input)?;
     let share_len = check_filter(text).map_err(text_fault)?;
-    Ok((rest, TopicFilter::trusted(body.slice_ref(text.as_bytes()), share_len)))
+    Ok((rest, TopicFilter::trusted(body.slice_ref(text), share_len)))
 }
 
 #[inline]

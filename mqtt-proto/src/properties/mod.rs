@@ -68,9 +68,14 @@ impl<'a> PropertiesRef<'a> {
         self.set & id.bit() != 0
     }
 
+    /// The properties present, a bit each.
+    pub(crate) const fn set(self) -> u64 {
+        self.set
+    }
+
     /// Every property, in the order of the wire.
     pub fn iter(self) -> impl Iterator<Item = Property<'a>> + 'a {
-        self.spans().map(|(id, _, value)| property(id, value))
+        self.spans().map(|(id, _, value)| table::read(id, value))
     }
 
     /// Name and value of every User Property, in order [MQTT-3.3.2-18].
@@ -91,6 +96,9 @@ impl<'a> PropertiesRef<'a> {
 
     /// A copy that owns its bytes.
     pub fn to_properties(self) -> Properties {
+        if self.is_empty() {
+            return Properties::new();
+        }
         Properties { bytes: Bytes::copy_from_slice(self.bytes), set: self.set }
     }
 
@@ -99,25 +107,22 @@ impl<'a> PropertiesRef<'a> {
         let mut rest = self.bytes;
         core::iter::from_fn(move || {
             let whole = rest;
-            // The block was validated: this ends exactly at its end.
-            let (row, value);
-            (rest, (row, value)) = table::split(whole).ok()?;
+            // The block was checked: this ends exactly at its end.
+            let (after_id, row) = table::row(whole).ok()?;
+            let value;
+            (value, rest) = row.kind.split(after_id);
             Some((row.id, &whole[..whole.len() - rest.len()], value))
         })
     }
 
     fn of(self, id: PropertyId) -> impl Iterator<Item = Property<'a>> {
         let this = if self.contains(id) { self } else { Self::default() };
-        this.spans().filter(move |span| span.0 == id).map(|(id, _, value)| property(id, value))
+        this.spans().filter(move |span| span.0 == id).map(|(id, _, value)| table::read(id, value))
     }
 
     fn first(self, id: PropertyId) -> Option<Property<'a>> {
         self.of(id).next()
     }
-}
-
-fn property(id: PropertyId, value: &[u8]) -> Property<'_> {
-    table::interpret(id, value).expect("validated when it was decoded or built")
 }
 
 impl Properties {
@@ -196,8 +201,8 @@ impl Properties {
         Self { bytes: bytes.freeze(), set: self.set & !PER_RECEIVER & !REPEATED }
     }
 
-    pub(crate) fn from_parts(bytes: Bytes, view: PropertiesRef<'_>) -> Self {
-        Self { bytes, set: view.set }
+    pub(crate) const fn from_parts(bytes: Bytes, set: u64) -> Self {
+        Self { bytes, set }
     }
 
     /// The slice of `frame` that `view` borrows.
@@ -316,8 +321,8 @@ impl PropertiesRef<'_> {
     fn add_to(self, mut set: u64, place: Places) -> Result<u64, Fault> {
         let mut rest = self.bytes;
         while !rest.is_empty() {
-            let (row, value);
-            (rest, (row, value)) = table::split(rest)?;
+            let row;
+            (rest, row) = table::row(rest)?;
             if row.allowed & place == 0 {
                 return Err(malformed!("a property that may not stand in this packet", "section 2.2.2.2"));
             }
@@ -331,7 +336,7 @@ impl PropertiesRef<'_> {
                 }
             }
             set |= bit;
-            table::interpret(row.id, value)?;
+            rest = row.kind.check(rest)?;
         }
         Ok(set)
     }

@@ -2,12 +2,11 @@
 //!
 //! Invariants: everything that is known about a property stands in its row; decoding, encoding and the
 //! documentation follow from it.
-use super::value;
+use super::value::{self, Kind};
 use crate::PacketType;
-use crate::error::{Fault, malformed};
+use crate::error::malformed;
 use crate::wire::{Parsed, var_int};
 use bytes::BytesMut;
-use nom::bytes::complete::take;
 
 /// A set of places where a property may stand: bit *n* for packet type *n*, bit 0 for the Will Properties.
 pub(crate) type Places = u16;
@@ -33,20 +32,11 @@ pub(crate) const fn place(packet: PacketType) -> Places {
     1 << packet as u16
 }
 
-/// How many bytes a value takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Width {
-    Fixed(u8),
-    VarInt,
-    Prefixed,
-    TwicePrefixed,
-}
-
 /// One row of the table.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) id: PropertyId,
-    pub(super) width: Width,
+    pub(super) kind: Kind,
     pub(super) allowed: Places,
     pub(super) repeatable: Places,
 }
@@ -94,7 +84,7 @@ macro_rules! properties {
             $(
                 rows[$id] = Some(Row {
                     id: PropertyId::$name,
-                    width: value::$kind::WIDTH,
+                    kind: value::$kind::KIND,
                     allowed: $allowed,
                     repeatable: $repeatable,
                 });
@@ -102,14 +92,14 @@ macro_rules! properties {
             rows
         };
 
-        /// Reads the value bytes of a property and applies the rules for it.
-        pub(super) fn interpret(id: PropertyId, bytes: &[u8]) -> Result<Property<'_>, Fault> {
-            Ok(match id {
+        /// Reads the bytes of a value that was checked.
+        pub(super) fn read(id: PropertyId, value: &[u8]) -> Property<'_> {
+            match id {
                 $(PropertyId::$name => {
-                    let ($($field,)+) = value::$kind::read(bytes)?;
+                    let ($($field,)+) = value::$kind::read(value);
                     Property::$name($($field),+)
                 })*
-            })
+            }
         }
 
         impl Property<'_> {
@@ -131,14 +121,14 @@ properties! {
     PayloadFormatIndicator(on: bool) = 0x01: flag, in PUBLISH | WILL, repeats in NOWHERE;
     MessageExpiryInterval(seconds: u32) = 0x02: four, in PUBLISH | WILL, repeats in NOWHERE;
     ContentType(text: &'a str) = 0x03: utf8, in PUBLISH | WILL, repeats in NOWHERE;
-    ResponseTopic(text: &'a str) = 0x08: topic, in PUBLISH | WILL, repeats in NOWHERE;
-    CorrelationData(data: &'a [u8]) = 0x09: binary, in PUBLISH | WILL, repeats in NOWHERE;
+    ResponseTopic(text: &'a str) = 0x08: topic_name, in PUBLISH | WILL, repeats in NOWHERE;
+    CorrelationData(data: &'a [u8]) = 0x09: data, in PUBLISH | WILL, repeats in NOWHERE;
     SubscriptionIdentifier(id: u32) = 0x0B: nonzero_var, in PUBLISH | SUBSCRIBE, repeats in PUBLISH;
     SessionExpiryInterval(seconds: u32) = 0x11: four, in CONNECT | CONNACK | DISCONNECT, repeats in NOWHERE;
     AssignedClientIdentifier(text: &'a str) = 0x12: utf8, in CONNACK, repeats in NOWHERE;
     ServerKeepAlive(seconds: u16) = 0x13: two, in CONNACK, repeats in NOWHERE;
     AuthenticationMethod(text: &'a str) = 0x15: utf8, in CONNECT | CONNACK | AUTH, repeats in NOWHERE;
-    AuthenticationData(data: &'a [u8]) = 0x16: binary, in CONNECT | CONNACK | AUTH, repeats in NOWHERE;
+    AuthenticationData(data: &'a [u8]) = 0x16: data, in CONNECT | CONNACK | AUTH, repeats in NOWHERE;
     RequestProblemInformation(on: bool) = 0x17: flag, in CONNECT, repeats in NOWHERE;
     WillDelayInterval(seconds: u32) = 0x18: four, in WILL, repeats in NOWHERE;
     RequestResponseInformation(on: bool) = 0x19: flag, in CONNECT, repeats in NOWHERE;
@@ -183,38 +173,13 @@ impl PropertyId {
     }
 }
 
-/// Splits the first property off: its row and the bytes of its value, whose content is not looked at.
+/// The row of the property that `input` begins with, and the input at its value.
 #[inline]
-pub(super) fn split(input: &[u8]) -> Parsed<'_, (&'static Row, &[u8])> {
+pub(super) fn row(input: &[u8]) -> Parsed<'_, &'static Row> {
     static TABLE: [Option<Row>; 64] = ROWS;
     let (rest, id) = var_int(input)?;
-    let Some(Some(row)) = TABLE.get(id as usize) else {
-        return Err(malformed!("an unknown property", "section 2.2.2.2").into());
-    };
-    let (rest, bytes) = take(value_len(row.width, rest)?)(rest)?;
-    Ok((rest, (row, bytes)))
-}
-
-#[inline]
-fn value_len(width: Width, input: &[u8]) -> Result<usize, Fault> {
-    match width {
-        Width::Fixed(length) => Ok(usize::from(length)),
-        Width::Prefixed => prefixed_len(input),
-        Width::TwicePrefixed => {
-            let first = prefixed_len(input)?;
-            Ok(first + prefixed_len(input.get(first..).unwrap_or_default())?)
-        }
-        Width::VarInt => {
-            let (rest, _) = var_int(input)?;
-            Ok(input.len() - rest.len())
-        }
-    }
-}
-
-#[inline]
-fn prefixed_len(input: &[u8]) -> Result<usize, Fault> {
-    match input {
-        [high, low, ..] => Ok(2 + usize::from(u16::from_be_bytes([*high, *low]))),
-        _ => Err(malformed!("a field reaches past the end of the packet", "section 2.1.4")),
+    match TABLE.get(id as usize) {
+        Some(Some(row)) => Ok((rest, row)),
+        _ => Err(malformed!("an unknown property", "section 2.2.2.2").into()),
     }
 }

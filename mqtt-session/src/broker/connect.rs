@@ -28,7 +28,6 @@ impl Broker {
 
     /// What can be said of a CONNECT without asking anybody [MQTT-3.1.4-1], [MQTT-3.1.4-2].
     fn check_connect(&mut self, slot: u32) -> Result<(), Fault> {
-        let assigned = self.assigned_client_id();
         let config = &*self.config;
         let full = self.connections.len() > config.max_connections;
         let Some(conn) = self.connections.get_mut(slot) else { return Ok(()) };
@@ -74,7 +73,10 @@ impl Broker {
             if !may || !config.features.assign_client_ids {
                 return Err(Fault(ReasonCode::ClientIdentifierNotValid, "MQTT-3.1.3-8"));
             }
-            conn.client_id = assigned;
+            let assigned = self.assigned_client_id();
+            if let Some(conn) = self.connections.get_mut(slot) {
+                conn.client_id = assigned;
+            }
         }
         Ok(())
     }
@@ -212,7 +214,6 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         let Phase::Authenticating(connect) = core::mem::replace(&mut conn.phase, Phase::Active) else { return };
         let client_id = conn.client_id.clone();
-        conn.phase = Phase::Authenticating(connect.clone());
         let existing = self.by_client_id.get(&client_id).copied();
         let stranger =
             existing.and_then(|session| self.sessions.get(session)).is_some_and(|session| session.identity != identity);
@@ -232,7 +233,6 @@ impl Broker {
         self.connected_event(slot, &connect, session_present);
         self.arm_connection(slot);
         self.resume(slot);
-        self.tell_readable(slot);
     }
 
     /// Finds or makes the session of a client [MQTT-3.1.2-4] to [MQTT-3.1.2-6]; true when it was there before [MQTT-3.2.2-2], [MQTT-3.2.2-3].

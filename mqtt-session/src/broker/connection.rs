@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) tx: TxQueue,
     /// Replies that wait for the store, oldest first.
     pub(super) gate: VecDeque<Gated>,
+    /// How many of them are PUBLISH packets.
+    pub(super) gated_publishes: u32,
     /// Keep Alive in force, in seconds; 0 is off.
     pub(super) keep_alive: u16,
     pub(super) last_input: Instant,
@@ -69,8 +71,6 @@ pub(super) struct Connection {
     pub(super) auth_request: Option<RequestId>,
     /// Whether the adapter was told that there are bytes to write.
     pub(super) told_writable: bool,
-    /// Whether the adapter found, or may have found, that input is not welcome.
-    pub(super) told_unready: bool,
 }
 
 /// The state of a connection.
@@ -100,7 +100,7 @@ pub(super) enum Reply {
     SubAck(Packet, Vec<super::session::Scan>),
     /// UNSUBACK.
     UnsubAck(Packet),
-    /// A QoS 2 PUBLISH whose Packet Identifier must survive.
+    /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
     Publish(Bytes),
 }
 
@@ -131,6 +131,7 @@ impl Connection {
             phase: Phase::Authenticating(Box::new(connect)),
             tx: TxQueue::new(),
             gate: VecDeque::new(),
+            gated_publishes: 0,
             keep_alive: 0,
             last_input: now,
             timer: None,
@@ -151,7 +152,6 @@ impl Connection {
             reauthenticating: false,
             auth_request: None,
             told_writable: false,
-            told_unready: false,
         }
     }
 
@@ -215,9 +215,8 @@ impl Broker {
                 self.close(slot, DisconnectReason::Server(fault.0, fault.1));
             }
         }
-        match self.connections.get_mut(slot) {
-            Some(conn) if !matches!(conn.phase, Phase::Closing) => conn.told_unready = true,
-            _ => input.clear(),
+        if self.connections.get(slot).is_none_or(|conn| matches!(conn.phase, Phase::Closing)) {
+            input.clear();
         }
     }
 
@@ -305,16 +304,11 @@ impl Broker {
         }
     }
 
-    /// Reports a connection whose input is welcome again, once.
+    /// Reports a connection whose input was not welcome, if it is again.
     pub(super) fn tell_readable(&mut self, slot: u32) {
         if self.takes_input(slot) {
             let id = self.conn_id(slot);
-            if let Some(conn) = self.connections.get_mut(slot)
-                && conn.told_unready
-            {
-                conn.told_unready = false;
-                self.outputs.push_back(Output::Readable(id));
-            }
+            self.outputs.push_back(Output::Readable(id));
         }
     }
 
@@ -345,6 +339,7 @@ impl Broker {
             Reply::Publish(bytes) => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.tx.push(&bytes);
+                    conn.gated_publishes -= 1;
                     self.stats.packets_sent += 1;
                     self.stats.publish_sent += 1;
                     self.tell_writable(slot);
@@ -369,6 +364,7 @@ impl Broker {
     pub(super) fn open_gates(&mut self) {
         let waiting = core::mem::take(&mut self.store.gated);
         for slot in waiting {
+            let blocked = !self.takes_input(slot);
             while let Some(conn) = self.connections.get_mut(slot)
                 && conn.gate.front().is_some_and(|gated| gated.seq <= self.store.watermark)
                 && let Some(gated) = conn.gate.pop_front()
@@ -378,29 +374,40 @@ impl Broker {
             if self.connections.get(slot).is_some_and(|conn| !conn.gate.is_empty()) {
                 self.store.gated.insert(slot);
             }
-            self.tell_readable(slot);
+            if blocked {
+                self.tell_readable(slot);
+            }
         }
     }
 
-    /// A batch was lost: what waited for it is refused, by Reason Code or by closing, and never acknowledged.
+    /// A batch was lost: what waited for it is refused, never acknowledged. 5.0 publishers get a Reason Code; anything else
+    /// is closed, so that the client finds out what is true when it comes back.
     pub(super) fn fail_gates(&mut self, failed: StoreSeq) {
         for slot in self.store.gated.clone() {
             let Some(conn) = self.connections.get_mut(slot) else { continue };
-            let version = conn.version;
-            let lost = |gated: &Gated| gated.seq == failed;
-            if !conn.gate.iter().any(lost) {
-                continue;
+            let v5 = conn.version.is_v5();
+            let mut refused = Vec::new();
+            let mut close = false;
+            for gated in conn.gate.iter_mut().filter(|gated| gated.seq == failed) {
+                match &mut gated.reply {
+                    Reply::Ack(Packet::PubAck(ack) | Packet::PubRec(ack)) if v5 => {
+                        ack.reason = ReasonCode::ImplementationSpecificError;
+                        gated.seq = StoreSeq::default(); // nothing to wait for any more
+                        refused.push(ack.id);
+                    }
+                    _ => close = true,
+                }
             }
-            let close = !version.is_v5() || conn.gate.iter().any(|g| lost(g) && matches!(g.reply, Reply::Publish(_)));
             if close {
                 let reason = ReasonCode::ImplementationSpecificError;
                 self.close(slot, DisconnectReason::Server(reason, "the store failed"));
-                continue;
-            }
-            for gated in conn.gate.iter_mut().filter(|gated| lost(gated)) {
-                gated.reply.refuse();
+            } else if let Some(session) = self.session_of_mut(slot) {
+                for id in refused {
+                    session.incoming.remove(&id); // [MQTT-4.3.3-9]
+                }
             }
         }
+        self.open_gates();
     }
 
     /// Ends a connection from the server's side, with DISCONNECT where the version has it [MQTT-4.13.1-1], [MQTT-4.13.2-1].
@@ -475,23 +482,6 @@ impl Broker {
 /// One and a half times the Keep Alive [MQTT-3.1.2-22].
 fn keep_alive_limit(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
-}
-
-impl Reply {
-    /// Turns an acknowledgment into a refusal with Implementation specific error (0x83).
-    fn refuse(&mut self) {
-        let code = ReasonCode::ImplementationSpecificError;
-        match self {
-            Self::Ack(Packet::PubAck(ack) | Packet::PubRec(ack)) => ack.reason = code,
-            Self::Ack(_) | Self::Publish(_) => {}
-            Self::SubAck(Packet::SubAck(ack), scans) => {
-                ack.reasons.iter_mut().for_each(|reason| *reason = code);
-                scans.clear();
-            }
-            Self::UnsubAck(Packet::UnsubAck(ack)) => ack.reasons.iter_mut().for_each(|reason| *reason = code),
-            Self::SubAck(..) | Self::UnsubAck(_) => {}
-        }
-    }
 }
 
 /// An acknowledgment without properties.

@@ -69,6 +69,9 @@ pub(super) fn write_publish(
         (publish_head.topic_alias, publish_head.omit_topic) = outgoing_alias(conn, shared);
     }
     if shared.encode_head(conn.version, &publish_head, conn.tx.run()).is_err() {
+        if publish_head.topic_alias.is_some() && !publish_head.omit_topic {
+            conn.aliases_out.remove(&shared.topic); // the client never heard of it
+        }
         return false;
     }
     conn.tx.push(&shared.payload);
@@ -113,7 +116,9 @@ impl Broker {
             return;
         };
         let expiry = expiry_left(message.expires_at, self.now);
-        let gated = session.durable && head.qos == QoS::ExactlyOnce;
+        // What follows a PUBLISH that waits for the store waits behind it, so that nothing is overtaken.
+        let tracked = session.durable && head.qos == QoS::ExactlyOnce;
+        let gated = tracked || conn.gated_publishes > 0;
         let mut detour = None;
         let written = if gated {
             let (bytes, written) = write_aside(conn, &message, id, &head, expiry);
@@ -127,6 +132,7 @@ impl Broker {
             self.count_dropped(DropReason::TooLarge, &name, 1); // [MQTT-3.1.2-25]: as if it had been sent
             return self.settle_origin(slot, &head.origin);
         }
+        let (unstored, kept) = (head.origin == Origin::Pushed, message.clone());
         conn.sending += 1;
         conn.resent += 1;
         session.inflight.push_back(Inflight {
@@ -139,8 +145,14 @@ impl Broker {
         });
         self.stats.inflight += 1;
         if let Some(bytes) = detour {
-            let client_id = session.client_id.clone();
-            self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, released: false });
+            conn.gated_publishes += 1;
+            if tracked {
+                let client_id = session.client_id.clone();
+                if unstored {
+                    self.store.push(StoreOp::Message(message_id, kept));
+                }
+                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, released: false });
+            }
             self.reply(conn_slot, self.store.due(), Reply::Publish(bytes.freeze()));
         } else {
             self.sent_publish(conn_slot);

@@ -1,6 +1,7 @@
 //! Packet Identifiers of the messages on their way to one client (section 2.2.1).
 //!
 //! Invariant: an identifier in use is never given out again [MQTT-2.2.1-3], [MQTT-2.2.1-4].
+use alloc::vec;
 use mqtt_proto::PacketId;
 
 /// Gives out Packet Identifiers in ascending order, skipping those in use.
@@ -18,27 +19,37 @@ impl Default for PacketIds {
 }
 
 impl PacketIds {
-    /// The next free identifier; `None` if all 65,535 are in use. Amortised O(1) while few are in use for long.
-    pub(super) fn allocate(&mut self, in_use: impl Iterator<Item = PacketId> + Clone) -> Option<PacketId> {
-        let mut tries = 0;
-        while self.free == 0 {
-            // The distance to the nearest identifier in use, in steps of `PacketId::next`.
-            let distance = |id: PacketId| {
-                if id >= self.next { id.get() - self.next.get() } else { u16::MAX - self.next.get() + id.get() }
-            };
-            self.free = in_use.clone().map(distance).min().unwrap_or(u16::MAX);
-            if self.free == 0 {
-                self.next = self.next.next();
-                tries += 1;
-                if tries == u32::from(u16::MAX) {
-                    return None;
-                }
-            }
+    /// The next free identifier; `None` if all 65,535 are in use. O(1) while a run of free ones lasts, then O(in use + 65,536 / 64).
+    pub(super) fn allocate(&mut self, in_use: impl Iterator<Item = PacketId>) -> Option<PacketId> {
+        if self.free == 0 {
+            self.find_run(in_use)?;
         }
         let id = self.next;
         self.next = id.next();
         self.free -= 1;
         Some(id)
+    }
+
+    /// Moves `next` to the nearest free identifier and counts how many follow it.
+    fn find_run(&mut self, in_use: impl Iterator<Item = PacketId>) -> Option<()> {
+        let mut used = vec![0_u64; 1024];
+        for id in in_use {
+            used[usize::from(id.get() / 64)] |= 1 << (id.get() % 64);
+        }
+        let is_used = |id: PacketId| used[usize::from(id.get() / 64)] & 1 << (id.get() % 64) != 0;
+        let start = self.next;
+        while is_used(self.next) {
+            self.next = self.next.next();
+            if self.next == start {
+                return None;
+            }
+        }
+        let mut id = self.next;
+        while self.free < u16::MAX && !is_used(id) {
+            self.free += 1;
+            id = id.next();
+        }
+        Some(())
     }
 }
 

@@ -252,6 +252,7 @@ impl Broker {
     /// The socket took the first `bytes` of [`Broker::transmit`].
     pub fn transmitted(&mut self, now: Instant, conn: ConnId, bytes: usize) {
         self.now = now;
+        let blocked = !self.takes_input(conn.slot);
         let Some(found) = self.connection(conn) else { return };
         let bytes = bytes.min(found.tx.len());
         found.tx.consume(bytes);
@@ -264,7 +265,9 @@ impl Broker {
             self.wake(session);
             self.serve();
         }
-        self.tell_readable(conn.slot);
+        if blocked {
+            self.tell_readable(conn.slot);
+        }
     }
 
     /// The next thing to do. Every `handle_*`, `transmitted`, `publish` and `subscribe` can make more.

@@ -39,9 +39,11 @@ impl Broker {
             conn.receiving = conn.receiving.saturating_add(1);
         }
         if let Some(refusal) = self.refuse_topic(publish.topic.as_ref()) {
-            return self.decline(slot, &publish, refusal);
+            self.decline(slot, &publish, refusal);
+        } else {
+            self.authorize_publish(slot, publish);
         }
-        self.authorize_publish(slot, publish)
+        Ok(())
     }
 
     /// Replaces a Topic Alias by its Topic Name (section 3.3.2.3.4).
@@ -98,14 +100,14 @@ impl Broker {
         too_long.then_some(ReasonCode::TopicNameInvalid)
     }
 
-    fn authorize_publish(&mut self, slot: u32, publish: Publish) -> Result<(), Fault> {
-        let Some(conn) = self.connections.get(slot) else { return Ok(()) };
-        let Some(topic) = &publish.topic else { return Ok(()) };
+    fn authorize_publish(&mut self, slot: u32, publish: Publish) {
+        let Some(conn) = self.connections.get(slot) else { return };
+        let Some(topic) = &publish.topic else { return };
         match conn.grant.publish(topic) {
             Verdict::Allow => self.accept_publish(slot, publish),
             Verdict::Deny => {
                 self.stats.publish_denied_total += 1;
-                self.decline(slot, &publish, ReasonCode::NotAuthorized)
+                self.decline(slot, &publish, ReasonCode::NotAuthorized);
             }
             Verdict::Ask => {
                 if let Some(allowed) = self.remembered(slot, true, topic) {
@@ -119,7 +121,6 @@ impl Broker {
                     retain: publish.retain,
                 };
                 self.park(slot, action, ParkedPacket::Publish(publish));
-                Ok(())
             }
         }
     }
@@ -168,52 +169,45 @@ impl Broker {
             };
             conn.authorizations.insert(key, (now + cache_for, allowed));
         }
-        let result = match parked.packet {
+        match parked.packet {
             ParkedPacket::Publish(publish) => self.decide_publish(slot, publish, decision),
             ParkedPacket::Subscribe { subscribe, decided } => {
                 self.decide_subscribe(slot, subscribe, decided, decision != Decision::Deny);
-                Ok(())
             }
-        };
-        if let Err(Fault(reason, text)) = result {
-            self.close(slot, super::DisconnectReason::Server(reason, text));
         }
         self.tell_readable(slot);
     }
 
-    fn decide_publish(&mut self, slot: u32, mut publish: Publish, decision: Decision) -> Result<(), Fault> {
+    fn decide_publish(&mut self, slot: u32, mut publish: Publish, decision: Decision) {
         match decision {
             Decision::Allow => self.accept_publish(slot, publish),
             Decision::Replace(payload) => {
                 publish.payload = payload;
-                self.accept_publish(slot, publish)
+                self.accept_publish(slot, publish);
             }
             Decision::Ignore => {
                 self.acknowledge(slot, publish.delivery, ReasonCode::Success, self.store.watermark);
-                Ok(())
             }
             Decision::Deny => {
                 self.stats.publish_denied_total += 1;
-                self.decline(slot, &publish, ReasonCode::NotAuthorized)
+                self.decline(slot, &publish, ReasonCode::NotAuthorized);
             }
         }
     }
 
     /// Does not take a message: 5.0 says so in the acknowledgment; before, there is only a positive one
     /// [3.1.1: MQTT-3.3.5-2], and the message is gone either way.
-    fn decline(&mut self, slot: u32, publish: &Publish, reason: ReasonCode) -> Result<(), Fault> {
+    fn decline(&mut self, slot: u32, publish: &Publish, reason: ReasonCode) {
         let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
         let reason = if v5 { reason } else { ReasonCode::Success };
         self.acknowledge(slot, publish.delivery, reason, self.store.watermark);
-        Ok(())
     }
 
     /// Takes a message: routes it, then acknowledges it once its changes are kept [MQTT-4.3.2-4], [MQTT-4.3.3-8].
-    fn accept_publish(&mut self, slot: u32, publish: Publish) -> Result<(), Fault> {
+    fn accept_publish(&mut self, slot: u32, publish: Publish) {
         let Publish { delivery, retain, topic, payload, properties } = publish;
-        let Some(topic) = topic else { return Ok(()) };
-        let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return Ok(()) };
-        let Some(session) = self.sessions.get_mut(session_slot) else { return Ok(()) };
+        let Some(topic) = topic else { return };
+        let Some(session) = self.session_of_mut(slot) else { return };
         let publisher = session.name.clone();
         if let Delivery::ExactlyOnce { id, .. } = delivery {
             session.incoming.insert(id);
@@ -231,8 +225,7 @@ impl Broker {
             Ok(()) => self.route(&mut outgoing),
             Err(reason) => {
                 self.forget_incoming(slot, delivery);
-                self.acknowledge(slot, delivery, reason, self.store.watermark);
-                return Ok(());
+                return self.acknowledge(slot, delivery, reason, self.store.watermark);
             }
         };
         if self.config.events.published {
@@ -244,7 +237,6 @@ impl Broker {
         let none = receivers == 0 && v5;
         let reason = if none { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         self.acknowledge(slot, delivery, reason, self.store.due());
-        Ok(())
     }
 
     fn forget_incoming(&mut self, slot: u32, delivery: Delivery) {

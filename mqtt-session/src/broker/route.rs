@@ -176,21 +176,21 @@ impl Broker {
         let logged = outgoing.qos > QoS::AtMostOnce || self.config.session.queue_qos0;
         for (subscriber, terms) in hits {
             match *subscriber {
-                Subscriber::Session(session) => {
-                    if !(logged && self.reads_any(session, hits)) {
-                        self.collect(&mut receivers, outgoing, session, *terms);
-                    }
+                Subscriber::Session(session) if !(logged && self.reads_any(session, hits)) => {
+                    self.collect(&mut receivers, outgoing, session, *terms);
                 }
                 Subscriber::Log(key) if !logged => {
-                    let Some(log) = self.logs.get(key) else { continue };
-                    let online: Vec<u32> = log.online.iter().copied().collect();
-                    let filter = log.filter.clone();
-                    for session in online {
+                    let Some(log) = self.logs.get_mut(key) else { continue };
+                    let (online, filter) = (mem::take(&mut log.online), log.filter.clone());
+                    for &session in &online {
                         let subscription = self.sessions.get(session).and_then(|s| s.subscriptions.get(&filter));
                         if let Some(subscription) = subscription {
                             let terms = Terms { options: subscription.options, identifier: subscription.identifier };
                             self.collect(&mut receivers, outgoing, session, terms);
                         }
+                    }
+                    if let Some(log) = self.logs.get_mut(key) {
+                        log.online = online;
                     }
                 }
                 _ => {}

@@ -95,7 +95,6 @@ impl Broker {
     fn apply_subscribe(&mut self, slot: u32, subscribe: &Subscribe, mut reasons: Vec<ReasonCode>) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         let identifier = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
-        let before = self.store.due();
         let mut scans = Vec::new();
         let mut durable = false;
         for ((filter, options), reason) in subscribe.filters.iter().zip(&mut reasons) {
@@ -108,10 +107,13 @@ impl Broker {
                 *reason = ReasonCode::QuotaExceeded;
                 continue;
             }
+            let client_id = session.client_id.clone();
             durable |= session.durable;
             let options = SubscriptionOptions { qos: options.qos.min(self.config.features.maximum_qos), ..*options };
             let filter = filter.compact();
             self.add_subscription(session_slot, &filter, options, identifier);
+            let (subject, qos) = (filter.clone(), options.qos);
+            self.emit(|mask| mask.subscriptions, || Event::Subscribed { client_id, filter: subject, qos });
             let send = match options.retain_handling {
                 RetainHandling::Send => true,          // [MQTT-3.3.1-9]
                 RetainHandling::SendIfNew => !existed, // [MQTT-3.3.1-10]
@@ -131,7 +133,7 @@ impl Broker {
         }
         let properties = mqtt_proto::Properties::new();
         let suback = Packet::SubAck(SubAck { id: subscribe.id, reasons, properties }); // [MQTT-3.8.4-6]
-        let due = if durable { self.store.due() } else { before.min(self.store.watermark) };
+        let due = if durable { self.store.due() } else { self.store.watermark };
         self.reply(slot, due, Reply::SubAck(suback, scans));
     }
 
@@ -165,11 +167,9 @@ impl Broker {
         }
         if durable {
             let filter = filter.clone();
-            self.store.push(StoreOp::Subscription { client_id: client_id.clone(), filter, options, identifier });
+            self.store.push(StoreOp::Subscription { client_id, filter, options, identifier });
         }
         self.stats.subscriptions += u64::from(old.is_none());
-        let (filter, qos) = (filter.clone(), options.qos);
-        self.emit(|mask| mask.subscriptions, || Event::Subscribed { client_id, filter, qos });
     }
 
     /// A session starts to read the log of a filter, from here on.
