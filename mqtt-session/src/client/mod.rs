@@ -174,7 +174,8 @@ impl Client {
 
     /// Whether there is nothing left to send or to wait for: no message queued or in flight, no request unanswered, no byte to write.
     pub fn is_drained(&self) -> bool {
-        self.outbox.is_empty() && self.flights.is_empty() && self.subscriptions.is_settled() && self.tx.is_empty()
+        let writing = matches!(self.phase, Phase::Handshake { .. } | Phase::Online) && !self.tx.is_empty();
+        self.outbox.is_empty() && self.flights.is_empty() && self.subscriptions.is_settled() && !writing
     }
 
     /// The Client Identifier in force; empty while a 5.0 Server has still to assign one.
