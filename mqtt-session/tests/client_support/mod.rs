@@ -247,7 +247,8 @@ impl Net {
 
     /// The client has refused what the server did: DISCONNECT with this code in 5.0, a bare close before.
     pub fn assert_refused(&mut self, reason: ReasonCode, statement: &str) {
-        let packets = self.sent();
+        let mut packets = self.sent();
+        packets.retain(|packet| matches!(packet, Packet::Disconnect(_)));
         match self.disconnected().0 {
             DisconnectReason::Protocol(error) => assert_eq!((error.reason, error.statement), (reason, statement)),
             other => panic!("{other:?}"),
