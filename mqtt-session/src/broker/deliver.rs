@@ -436,26 +436,27 @@ impl Broker {
     /// PUBREC: a QoS 2 message reached the client; PUBREL follows, unless the client refused it [MQTT-4.3.3-4].
     pub(super) fn handle_pubrec(&mut self, slot: u32, received: &Ack) -> Result<(), Fault> {
         let id = received.id;
-        let found = self.session_of(slot).and_then(|session| session.inflight_index(id));
-        if found.is_some() && received.reason.is_error() {
-            self.complete(slot, received);
-            return Ok(());
-        }
         let Some(session) = self.session_of_mut(slot) else { return Ok(()) };
         let durable = session.durable;
         let client_id = session.client_id.clone();
+        let found = session.inflight_index(id);
         let Some(inflight) = found.and_then(|index| session.inflight.get_mut(index)) else {
             if !received.reason.is_error() {
                 let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
                 let reason = if v5 { ReasonCode::PacketIdentifierNotFound } else { ReasonCode::Success };
-                self.send(slot, &Packet::PubRel(ack(id, reason)));
+                let packet = Packet::PubRel(ack(id, reason)); // [MQTT-3.6.2-1]
+                self.reply(slot, self.store.watermark, Reply::Ack(packet)); // [MQTT-4.6.0-4]
             }
             return Ok(());
         };
         if inflight.head.qos != QoS::ExactlyOnce {
             return Err(Fault(ReasonCode::ProtocolError, "section 4.3.2: PUBREC for a QoS 1 message"));
         }
-        inflight.stage = Stage::Released; // [MQTT-4.3.3-5]: no PUBLISH under this identifier after PUBREL
+        if received.reason.is_error() {
+            self.complete(slot, received); // [MQTT-4.4.0-2]
+            return Ok(());
+        }
+        inflight.stage = Stage::Released; // [MQTT-4.3.3-6]: no PUBLISH under this identifier after PUBREL
         let message = inflight.message_id;
         if durable {
             self.store.push(StoreOp::Outgoing { client_id, id, message, released: true });
