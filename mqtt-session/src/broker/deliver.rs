@@ -3,7 +3,7 @@
 //! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9]; what is on its way is sent again in
 //! its first order after a reconnect [MQTT-4.6.0-1]; a session pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
-use super::session::{Head, Inflight, Origin, Pending, Session, Stage};
+use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
@@ -349,7 +349,7 @@ impl Broker {
             entry = Some(here.clone());
         }
         let Some(entry) = entry else { return false };
-        add_pushed_identifiers(session, &entry.message, &mut head);
+        wanted |= add_pushed(session, &entry.message, &mut head);
         let name = session.name.clone();
         if !wanted || entry.message.is_expired(self.now) {
             if wanted {
@@ -534,14 +534,20 @@ fn write_aside(
     (bytes, written)
 }
 
-/// The identifiers of the QoS 0 subscriptions that match as well: the message comes once, with all of them [MQTT-3.3.4-4].
-fn add_pushed_identifiers(session: &Session, message: &Message, head: &mut Head) {
+/// What the QoS 0 subscriptions that match as well add to a logged message: it comes once, with all identifiers
+/// [MQTT-3.3.4-4]. Whether any of them wants it.
+fn add_pushed(session: &Session, message: &Message, head: &mut Head) -> bool {
     if session.subscriptions.len() == session.cursors.len() + session.groups.len() {
-        return;
+        return false;
     }
-    for (filter, subscription) in &session.subscriptions {
-        if subscription.home == super::session::Home::Direct && trie::matches(filter, &message.topic) {
-            head.identifiers.push(subscription.identifier);
+    let own = message.publisher.as_ref() == Some(&session.name);
+    let mut wanted = false;
+    for (filter, Subscription { options, identifier, home }) in &session.subscriptions {
+        if *home == Home::Direct && !(own && options.no_local) && trie::matches(filter, &message.topic) {
+            wanted = true;
+            head.retain |= message.retain && options.retain_as_published; // [MQTT-3.3.1-13]
+            head.identifiers.push(*identifier);
         }
     }
+    wanted
 }
