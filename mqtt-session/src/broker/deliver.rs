@@ -58,14 +58,16 @@ pub(super) fn write_publish(
         subscription_identifiers: head.identifiers.as_slice(),
         message_expiry_interval: expiry,
     };
+    let mut room_for_alias = true;
     if conn.max_packet_size < u32::MAX {
-        // Three bytes for an alias that may come on top.
-        let most = (conn.max_packet_size as usize).saturating_sub(if conn.aliases_out_maximum > 0 { 3 } else { 0 });
-        if shared.encoded_len(conn.version, &publish_head).is_ok_and(|len| len > most) {
+        let len = shared.encoded_len(conn.version, &publish_head).unwrap_or(usize::MAX);
+        if len > conn.max_packet_size as usize {
             return false; // [MQTT-3.1.2-25]
         }
+        // Three bytes, and one for each of two lengths that may grow.
+        room_for_alias = len + 5 <= conn.max_packet_size as usize;
     }
-    if conn.version.is_v5() && conn.aliases_out_maximum > 0 {
+    if room_for_alias && conn.version.is_v5() && conn.aliases_out_maximum > 0 {
         (publish_head.topic_alias, publish_head.omit_topic) = outgoing_alias(conn, shared);
     }
     if shared.encode_head(conn.version, &publish_head, conn.tx.run()).is_err() {
