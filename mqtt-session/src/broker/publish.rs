@@ -186,6 +186,7 @@ impl Broker {
                 self.accept_publish(slot, publish);
             }
             Decision::Ignore => {
+                self.note_incoming(slot, publish.delivery);
                 self.acknowledge(slot, publish.delivery, ReasonCode::Success, self.store.watermark);
             }
             Decision::Deny => {
@@ -207,15 +208,9 @@ impl Broker {
     fn accept_publish(&mut self, slot: u32, publish: Publish) {
         let Publish { delivery, retain, topic, payload, properties } = publish;
         let Some(topic) = topic else { return };
-        let Some(session) = self.session_of_mut(slot) else { return };
+        let Some(session) = self.session_of(slot) else { return };
         let publisher = session.name.clone();
-        if let Delivery::ExactlyOnce { id, .. } = delivery {
-            session.incoming.insert(id);
-            if session.durable {
-                let client_id = session.client_id.clone();
-                self.store.push(StoreOp::Incoming(client_id, id));
-            }
-        }
+        self.note_incoming(slot, delivery);
         // [MQTT-3.3.2-4] to [MQTT-3.3.2-20]: what is forwarded is forwarded unaltered
         let expires_at = properties.message_expiry_interval().map(|secs| self.now + Duration::from_secs(secs.into()));
         let shared = SharedPublish { topic, payload, properties: properties.forwardable() };
@@ -224,7 +219,9 @@ impl Broker {
         let receivers = match self.retain(&mut outgoing) {
             Ok(()) => self.route(&mut outgoing),
             Err(reason) => {
-                self.forget_incoming(slot, delivery);
+                if let Delivery::ExactlyOnce { id, .. } = delivery {
+                    self.release_incoming(slot, id); // [MQTT-4.3.3-9]
+                }
                 return self.acknowledge(slot, delivery, reason, self.store.watermark);
             }
         };
@@ -239,11 +236,14 @@ impl Broker {
         self.acknowledge(slot, delivery, reason, self.store.due());
     }
 
-    fn forget_incoming(&mut self, slot: u32, delivery: Delivery) {
-        if let Delivery::ExactlyOnce { id, .. } = delivery
-            && let Some(session) = self.session_of_mut(slot)
-        {
-            session.incoming.remove(&id); // [MQTT-4.3.3-9]
+    /// Keeps the Packet Identifier of a QoS 2 message until PUBREL.
+    fn note_incoming(&mut self, slot: u32, delivery: Delivery) {
+        let Delivery::ExactlyOnce { id, .. } = delivery else { return };
+        let Some(session) = self.session_of_mut(slot) else { return };
+        session.incoming.insert(id);
+        if session.durable {
+            let client_id = session.client_id.clone();
+            self.store.push(StoreOp::Incoming(client_id, id));
         }
     }
 
