@@ -114,6 +114,8 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let Some(id) = session.allocate_id() else {
             // 65,535 are on their way: more than the credit that any connection has.
+            self.stats.queued += 1;
+            self.stats.queued_bytes += message.cost();
             session.push_pending(Pending { message, head });
             return;
         };
@@ -238,9 +240,13 @@ impl Broker {
         let dup = inflight.attempted;
         let id = Some(inflight.id);
         if !write_publish(conn, &inflight.message.shared(), id, dup, &inflight.head, expiry) {
-            let (origin, name) = (inflight.head.origin.clone(), session.name.clone());
+            let (id, qos, origin) = (inflight.id, inflight.head.qos, inflight.head.origin.clone());
+            let name = session.name.clone();
             session.inflight.remove(index);
             self.stats.inflight -= 1;
+            if session.durable && qos == QoS::ExactlyOnce {
+                self.store.push(StoreOp::OutgoingEnd(session.client_id.clone(), id));
+            }
             self.count_dropped(DropReason::TooLarge, &name, 1);
             self.settle_origin(slot, &origin);
             return true;
@@ -319,7 +325,9 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let expiry = expiry_left(message.expires_at, self.now);
         if write_publish(conn, &message.shared(), None, false, &head, expiry) {
+            let client_id = conn.client_id.clone();
             self.sent_publish(conn_slot);
+            self.emit(|mask| mask.delivered, || Event::Delivered { client_id, message });
         } else if let Some(name) = self.sessions.get(slot).map(|session| session.name.clone()) {
             self.count_dropped(DropReason::TooLarge, &name, 1);
         }
