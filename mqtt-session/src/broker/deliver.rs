@@ -282,7 +282,7 @@ impl Broker {
             session.scans.pop_front();
             return true;
         };
-        let Some(message) = scan.found.front() else {
+        let Some(found) = scan.found.front() else {
             if scan.done {
                 session.scans.pop_front();
                 return true;
@@ -300,15 +300,20 @@ impl Broker {
             }
             return true;
         };
+        // What was cleared or replaced since it was found must not come as if it were still retained [MQTT-3.3.1-6].
+        let Some(message) = self.retained.topics.get(&found.topic).cloned() else {
+            scan.found.pop_front();
+            return true;
+        };
         let options = subscription.options;
-        let qos = message.qos.min(options.qos);
+        let qos = message.qos.min(options.qos); // [MQTT-3.8.4-8]
         if qos > QoS::AtMostOnce && !credit {
             return false;
         }
         let own = options.no_local && message.publisher.as_ref() == Some(&session.name); // [MQTT-3.8.3-3]
-        let mut head = Head { qos, retain: true, ..Head::default() }; // [MQTT-3.3.1-8], [3.1.1: MQTT-3.3.1-8]
+        let mut head = Head { qos, retain: true, ..Head::default() }; // [3.1.1: MQTT-3.3.1-8]
         head.identifiers.push(subscription.identifier);
-        let Some(message) = scan.found.pop_front() else { return false };
+        scan.found.pop_front();
         if own || message.is_expired(now) {
             return true;
         }
