@@ -1,26 +1,274 @@
 //! UTF-8 Encoded Strings (MQTT 5.0 section 1.5.4).
+//!
+//! Invariants: the bytes of every text type were checked when it was built; nothing is normalised or stripped,
+//! a U+FEFF included [MQTT-1.5.4-3].
+use alloc::string::String;
 use bytes::Bytes;
-use core::{fmt, ops::Deref, str};
+use core::{borrow::Borrow, fmt, hash, ops::Deref, str};
 
 /// A UTF-8 Encoded String: at most 65,535 bytes, well-formed [MQTT-1.5.4-1], without U+0000 [MQTT-1.5.4-2].
-/// A decoded one shares the memory of its frame.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A decoded one shares the memory of its frame; [`compact`](Self::compact) copies it out.
+///
+/// Reading it as `&str` walks the bytes once (there is no unsafe code to skip that); comparing and
+/// [`as_bytes`](Self::as_bytes) do not.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Utf8String(Bytes);
 
 /// Why bytes are no UTF-8 Encoded String, Topic Name or Topic Filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TextError {
-    /// Longer than 65,535 bytes.
+    /// Longer than 65,535 bytes [MQTT-4.7.3-3].
     TooLong,
     /// Not well-formed UTF-8; surrogates U+D800 to U+DFFF included [MQTT-1.5.4-1].
     NotUtf8,
-    /// Contains U+0000 [MQTT-1.5.4-2].
+    /// Contains U+0000 [MQTT-1.5.4-2], [MQTT-4.7.3-2].
     Null,
     /// Empty where at least one character is needed [MQTT-4.7.3-1].
     Empty,
-    /// `+` or `#` in a Topic Name [MQTT-3.3.2-2], or misplaced in a Topic Filter [MQTT-4.7.1-1], [MQTT-4.7.1-2].
+    /// `+` or `#` in a Topic Name [MQTT-3.3.2-2], [MQTT-4.7.0-1].
     Wildcard,
-    /// A malformed `$share/{ShareName}/{filter}` [MQTT-4.8.2-1], [MQTT-4.8.2-2].
+    /// `#` that is not the whole last level of a Topic Filter [MQTT-4.7.1-1].
+    MultiLevel,
+    /// `+` that is not a whole level of a Topic Filter [MQTT-4.7.1-2].
+    SingleLevel,
+    /// `$share/` with an empty ShareName [MQTT-4.8.2-1].
+    ShareName,
+    /// A `$share/{ShareName}` with a wildcard in the ShareName or without a filter behind it [MQTT-4.8.2-2].
     Share,
 }
+
+impl fmt::Display for TextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "longer than 65,535 bytes",
+            Self::NotUtf8 => "not well-formed UTF-8",
+            Self::Null => "contains U+0000",
+            Self::Empty => "empty, where at least one character is needed",
+            Self::Wildcard => "`+` or `#` in a topic name",
+            Self::MultiLevel => "`#` may only stand as the whole last level of a topic filter",
+            Self::SingleLevel => "`+` may only stand as a whole level of a topic filter",
+            Self::ShareName => "the share name of a `$share/name/filter` is empty",
+            Self::Share => "not of the form `$share/name/filter` with a name free of wildcards",
+        })
+    }
+}
+
+impl core::error::Error for TextError {}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = ONES << 7;
+
+/// Eight bytes of which the high bit says that one is 0 or not ASCII; right for a whole text, if not for each byte.
+#[inline]
+const fn odd(word: u64) -> u64 {
+    word.wrapping_sub(ONES) | word
+}
+
+/// The same for `#` and `+`, which differ in one bit.
+#[inline]
+const fn wild(word: u64) -> u64 {
+    odd((word | ONES << 3) ^ (ONES * 0x2B))
+}
+
+/// Whether every byte is ASCII and neither U+0000 nor, if `plain` is set, a wildcard. Eight bytes at a time; the last eight
+/// overlap those before.
+#[inline]
+fn is_clean(bytes: &[u8], plain: bool) -> bool {
+    let look = |word: u64| if plain { odd(word) | wild(word) } else { odd(word) };
+    let mut met = 0;
+    if let Some(last) = bytes.last_chunk::<8>() {
+        for word in bytes.as_chunks::<8>().0 {
+            met |= look(u64::from_le_bytes(*word));
+        }
+        met |= look(u64::from_le_bytes(*last));
+    } else {
+        for &byte in bytes {
+            met |= look(ONES * u64::from(byte));
+        }
+    }
+    met & HIGH == 0
+}
+
+/// Checks a UTF-8 Encoded String whose length fits.
+#[inline]
+pub(crate) fn check(bytes: &[u8]) -> Result<(), TextError> {
+    if is_clean(bytes, false) { Ok(()) } else { check_closely(bytes) }
+}
+
+/// Checks a string that must be free of wildcards, such as a Topic Name; it may be empty.
+#[inline]
+pub(crate) fn check_plain(bytes: &[u8]) -> Result<(), TextError> {
+    if is_clean(bytes, true) {
+        return Ok(());
+    }
+    check_closely(bytes)?;
+    if bytes.iter().copied().any(is_wildcard) { Err(TextError::Wildcard) } else { Ok(()) }
+}
+
+/// Whether the string is neither a text with wildcards nor one that is not ASCII: the common case, found fast.
+#[inline]
+pub(crate) fn is_plain_ascii(bytes: &[u8]) -> bool {
+    is_clean(bytes, true)
+}
+
+/// `+` or `#`.
+pub(crate) const fn is_wildcard(byte: u8) -> bool {
+    matches!(byte, b'+' | b'#')
+}
+
+#[cold]
+fn check_closely(bytes: &[u8]) -> Result<(), TextError> {
+    if bytes.contains(&0) {
+        return Err(TextError::Null);
+    }
+    str::from_utf8(bytes).map(drop).map_err(|_| TextError::NotUtf8)
+}
+
+/// Bytes that were checked, as text; without unsafe code that means another walk.
+#[inline]
+pub(crate) fn checked_str(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).expect("checked when it was decoded or built")
+}
+
+/// Refuses what no two-byte length can say [MQTT-4.7.3-3].
+pub(crate) fn check_len(bytes: &[u8]) -> Result<(), TextError> {
+    if bytes.len() > usize::from(u16::MAX) { Err(TextError::TooLong) } else { Ok(()) }
+}
+
+impl Utf8String {
+    /// The empty string.
+    pub const fn new() -> Self {
+        Self(Bytes::new())
+    }
+
+    pub(crate) fn checked(bytes: Bytes) -> Result<Self, TextError> {
+        check_len(&bytes)?;
+        check(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Bytes that a parser has checked already.
+    pub(crate) fn trusted(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, shared.
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// A copy that owns exactly its bytes and no longer pins the frame it was decoded from.
+    #[must_use]
+    pub fn compact(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+}
+
+/// What all text types share; each has `checked`, `as_bytes` and an `Eq` that is that of its bytes.
+macro_rules! text_type {
+    ($name:ident) => {
+        impl $name {
+            /// A constant text, not copied.
+            ///
+            /// # Panics
+            /// If the text breaks the rules of the type.
+            pub fn from_static(text: &'static str) -> Self {
+                match Self::checked(Bytes::from_static(text.as_bytes())) {
+                    Ok(text) => text,
+                    Err(error) => panic!("{text:?}: {error}"),
+                }
+            }
+
+            /// The text; O(length).
+            pub fn as_str(&self) -> &str {
+                $crate::text::checked_str(self.as_bytes())
+            }
+        }
+
+        /// Copies the text.
+        impl TryFrom<&str> for $name {
+            type Error = TextError;
+            fn try_from(text: &str) -> Result<Self, TextError> {
+                Self::checked(Bytes::copy_from_slice(text.as_bytes()))
+            }
+        }
+
+        /// Takes the text over.
+        impl TryFrom<String> for $name {
+            type Error = TextError;
+            fn try_from(text: String) -> Result<Self, TextError> {
+                Self::checked(Bytes::from(text))
+            }
+        }
+
+        /// Shares the bytes.
+        impl TryFrom<Bytes> for $name {
+            type Error = TextError;
+            fn try_from(bytes: Bytes) -> Result<Self, TextError> {
+                Self::checked(bytes)
+            }
+        }
+
+        /// Copies the text.
+        impl str::FromStr for $name {
+            type Err = TextError;
+            fn from_str(text: &str) -> Result<Self, TextError> {
+                Self::try_from(text)
+            }
+        }
+
+        impl Deref for $name {
+            type Target = str;
+            fn deref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        // As `str` hashes, for the sake of `Borrow<str>`.
+        impl hash::Hash for $name {
+            fn hash<H: hash::Hasher>(&self, state: &mut H) {
+                self.as_str().hash(state);
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, other: &str) -> bool {
+                self.as_bytes() == other.as_bytes()
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, other: &&str) -> bool {
+                self.as_bytes() == other.as_bytes()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self.as_str(), f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(self.as_str(), f)
+            }
+        }
+    };
+}
+pub(crate) use text_type;
+
+text_type!(Utf8String);

@@ -1,8 +1,34 @@
-//! The control packets (MQTT 5.0 section 3), one file each.
-// Target: one file per packet below packet/, decode and encode side by side. This skeleton fixes the public fields.
-use crate::{ClientId, Delivery, PacketId, Properties, QoS, ReasonCode, SubscriptionOptions, TopicFilter, TopicName, Utf8String, Version};
-use alloc::{boxed::Box, vec::Vec};
-use bytes::Bytes;
+//! The control packets (MQTT 5.0 section 3), one file each, decode and encode side by side.
+//!
+//! Invariants: what is decoded encodes again to an equal packet; an encoder writes a packet whole or nothing. Before 5.0
+//! the fields that only 5.0 has (properties, reason codes, subscription options) are not written.
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod disconnect;
+mod publish;
+mod suback;
+mod subscribe;
+mod unsuback;
+mod unsubscribe;
+
+pub use ack::Ack;
+pub use auth::Auth;
+pub use connack::ConnAck;
+pub use connect::{Connect, Will};
+pub use disconnect::Disconnect;
+pub use publish::{Publish, PublishRef};
+pub(crate) use publish::{first_byte, put_id};
+pub use suback::SubAck;
+pub use subscribe::Subscribe;
+pub use unsuback::UnsubAck;
+pub use unsubscribe::Unsubscribe;
+
+use crate::error::Fault;
+use crate::{DecodeError, EncodeError, Frame, FrameRef, Version, wire};
+use alloc::boxed::Box;
+use bytes::{Buf, BytesMut};
 
 /// A control packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,137 +87,264 @@ pub enum PacketType {
     Auth = 15,
 }
 
-/// CONNECT (section 3.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connect {
-    /// Protocol name and level.
-    pub version: Version,
-    /// Clean Start (Clean Session before 5.0).
-    pub clean_start: bool,
-    /// Keep Alive in seconds; 0 turns it off.
-    pub keep_alive: u16,
-    /// Client Identifier; may be empty.
-    pub client_id: ClientId,
-    /// Will.
-    pub will: Option<Will>,
-    /// User Name.
-    pub username: Option<Utf8String>,
-    /// Password.
-    pub password: Option<Bytes>,
-    /// CONNECT Properties.
-    pub properties: Properties,
+impl PacketType {
+    /// The type that the first byte of a packet names; it must not be the reserved type 0.
+    pub(crate) const fn of_header(header: u8) -> Self {
+        match header >> 4 {
+            1 => Self::Connect,
+            2 => Self::ConnAck,
+            3 => Self::Publish,
+            4 => Self::PubAck,
+            5 => Self::PubRec,
+            6 => Self::PubRel,
+            7 => Self::PubComp,
+            8 => Self::Subscribe,
+            9 => Self::SubAck,
+            10 => Self::Unsubscribe,
+            11 => Self::UnsubAck,
+            12 => Self::PingReq,
+            13 => Self::PingResp,
+            14 => Self::Disconnect,
+            15 => Self::Auth,
+            _ => unreachable!(),
+        }
+    }
 }
 
-/// The Will of a CONNECT (section 3.1.3.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Will {
-    /// Will QoS.
-    pub qos: QoS,
-    /// Will Retain.
-    pub retain: bool,
-    /// Will Topic.
-    pub topic: TopicName,
-    /// Will Payload.
-    pub payload: Bytes,
-    /// Will Properties.
-    pub properties: Properties,
+/// What the encoders of all packets share: the body's length, which checks everything, then the body.
+trait Body {
+    /// The first byte.
+    fn header(&self) -> u8;
+    /// The Remaining Length, or why the packet cannot be encoded.
+    fn body_len(&self, version: Version) -> Result<usize, EncodeError>;
+    /// Appends Variable Header and Payload.
+    fn put_body(&self, version: Version, out: &mut BytesMut);
 }
 
-/// CONNACK (section 3.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnAck {
-    /// Session Present; travels as 0 in 3.1, which has no such flag.
-    pub session_present: bool,
-    /// Connect Reason Code; mapped to and from the return codes of 3.x.
-    pub reason: ReasonCode,
-    /// CONNACK Properties.
-    pub properties: Properties,
+#[inline]
+fn encode(packet: &impl Body, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+    let remaining = packet.body_len(version)?;
+    out.reserve(wire::packet_len(remaining)?);
+    wire::put_fixed_header(out, packet.header(), remaining);
+    packet.put_body(version, out);
+    Ok(())
 }
 
-/// PUBLISH (section 3.3).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Publish {
-    /// QoS with Packet Identifier and DUP.
-    pub delivery: Delivery,
-    /// RETAIN flag.
-    pub retain: bool,
-    /// Topic Name; `None` when it is empty and a Topic Alias stands for it (5.0).
-    pub topic: Option<TopicName>,
-    /// Application Message.
-    pub payload: Bytes,
-    /// PUBLISH Properties.
-    pub properties: Properties,
+/// The public codec of a packet.
+macro_rules! codec {
+    ($packet:ident) => {
+        impl $packet {
+            /// Decodes a frame of this type.
+            pub fn decode(frame: $crate::Frame, version: $crate::Version) -> Result<Self, $crate::DecodeError> {
+                Ok(Self::parse(&frame, version)?)
+            }
+        }
+
+        $crate::packet::encoder!($packet);
+    };
 }
 
-/// PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7), which share one layout.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// Packet Identifier.
-    pub id: PacketId,
-    /// Reason Code; `Success` before 5.0.
-    pub reason: ReasonCode,
-    /// Properties.
-    pub properties: Properties,
+/// The public encoder of a packet.
+macro_rules! encoder {
+    ($packet:ident) => {
+        impl $packet {
+            /// The length of [`encode`](Self::encode)'s output.
+            ///
+            /// # Errors
+            /// As `encode`.
+            pub fn encoded_len(&self, version: $crate::Version) -> Result<usize, $crate::EncodeError> {
+                $crate::wire::packet_len(self.body_len(version)?)
+            }
+
+            /// Appends the packet.
+            ///
+            /// # Errors
+            /// When the packet breaks a rule that decoding would enforce, or is too large. Nothing is written then.
+            pub fn encode(
+                &self,
+                version: $crate::Version,
+                out: &mut bytes::BytesMut,
+            ) -> Result<(), $crate::EncodeError> {
+                super::encode(self, version, out)
+            }
+        }
+    };
 }
 
-/// SUBSCRIBE (section 3.8).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscribe {
-    /// Packet Identifier.
-    pub id: PacketId,
-    /// Topic Filters with their options; never empty [MQTT-3.8.3-2].
-    pub filters: Vec<(TopicFilter, SubscriptionOptions)>,
-    /// SUBSCRIBE Properties.
-    pub properties: Properties,
+/// The same for the packet that carries its version.
+macro_rules! codec_of_one_version {
+    ($packet:ident) => {
+        impl $packet {
+            /// Decodes a frame of this type, of any version.
+            pub fn decode(frame: $crate::Frame) -> Result<Self, $crate::DecodeError> {
+                Ok(Self::parse(&frame)?)
+            }
+
+            /// The length of [`encode`](Self::encode)'s output.
+            ///
+            /// # Errors
+            /// As `encode`.
+            pub fn encoded_len(&self) -> Result<usize, $crate::EncodeError> {
+                $crate::wire::packet_len(self.body_len(self.version)?)
+            }
+
+            /// Appends the packet.
+            ///
+            /// # Errors
+            /// When the packet breaks a rule that decoding would enforce, or is too large. Nothing is written then.
+            pub fn encode(&self, out: &mut bytes::BytesMut) -> Result<(), $crate::EncodeError> {
+                super::encode(self, self.version, out)
+            }
+        }
+    };
+}
+use {codec, codec_of_one_version, encoder};
+
+impl Packet {
+    /// Decodes a frame. CONNECT brings its own version and ignores `version`.
+    ///
+    /// # Errors
+    /// When the packet is malformed or breaks the protocol by itself; what depends on the connection's state or on who sent
+    /// it is for the [`Decoder`](crate::Decoder) or the session to judge.
+    #[inline]
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
+        Ok(Self::parse(frame, version)?)
+    }
+
+    /// Takes the first packet out of `buf`, or gives `None` while it is incomplete: framing and decoding in one. Payload
+    /// and texts share the memory of `buf`; the small acknowledgments are read in place.
+    ///
+    /// # Errors
+    /// As [`FrameRef::peek`] and [`decode`](Self::decode).
+    #[inline]
+    pub fn read(buf: &mut BytesMut, version: Version, max_packet_size: u32) -> Result<Option<Self>, DecodeError> {
+        let Some(frame) = FrameRef::peek(buf, max_packet_size)? else { return Ok(None) };
+        // Splitting the buffer costs more than all the rest of an acknowledgment.
+        let small = match frame.packet_type() {
+            PacketType::PubAck => Self::PubAck(Ack::decode_ref(frame, version)?),
+            PacketType::PubRec => Self::PubRec(Ack::decode_ref(frame, version)?),
+            PacketType::PubRel => Self::PubRel(Ack::decode_ref(frame, version)?),
+            PacketType::PubComp => Self::PubComp(Ack::decode_ref(frame, version)?),
+            _ => {
+                let (header, whole, body) = (frame.header(), frame.len(), frame.body().len());
+                return Self::decode(Frame::cut(buf, header, whole, body), version).map(Some);
+            }
+        };
+        let length = frame.len();
+        buf.advance(length);
+        Ok(Some(small))
+    }
+
+    fn parse(frame: Frame, version: Version) -> Result<Self, Fault> {
+        Ok(match frame.packet_type() {
+            PacketType::Connect => Self::Connect(Box::new(Connect::parse(&frame)?)),
+            PacketType::ConnAck => Self::ConnAck(ConnAck::parse(&frame, version)?),
+            PacketType::Publish => Self::Publish(Publish::parse(frame, version)?),
+            PacketType::PubAck => Self::PubAck(Ack::parse(&frame, version)?),
+            PacketType::PubRec => Self::PubRec(Ack::parse(&frame, version)?),
+            PacketType::PubRel => Self::PubRel(Ack::parse(&frame, version)?),
+            PacketType::PubComp => Self::PubComp(Ack::parse(&frame, version)?),
+            PacketType::Subscribe => Self::Subscribe(Subscribe::parse(&frame, version)?),
+            PacketType::SubAck => Self::SubAck(SubAck::parse(&frame, version)?),
+            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::parse(&frame, version)?),
+            PacketType::UnsubAck => Self::UnsubAck(UnsubAck::parse(&frame, version)?),
+            PacketType::PingReq => {
+                wire::end(frame.body())?;
+                Self::PingReq
+            }
+            PacketType::PingResp => {
+                wire::end(frame.body())?;
+                Self::PingResp
+            }
+            PacketType::Disconnect => Self::Disconnect(Disconnect::parse(&frame, version)?),
+            PacketType::Auth => Self::Auth(Auth::parse(&frame, version)?),
+        })
+    }
+
+    /// The packet's type.
+    pub const fn packet_type(&self) -> PacketType {
+        match self {
+            Self::Connect(_) => PacketType::Connect,
+            Self::ConnAck(_) => PacketType::ConnAck,
+            Self::Publish(_) => PacketType::Publish,
+            Self::PubAck(_) => PacketType::PubAck,
+            Self::PubRec(_) => PacketType::PubRec,
+            Self::PubRel(_) => PacketType::PubRel,
+            Self::PubComp(_) => PacketType::PubComp,
+            Self::Subscribe(_) => PacketType::Subscribe,
+            Self::SubAck(_) => PacketType::SubAck,
+            Self::Unsubscribe(_) => PacketType::Unsubscribe,
+            Self::UnsubAck(_) => PacketType::UnsubAck,
+            Self::PingReq => PacketType::PingReq,
+            Self::PingResp => PacketType::PingResp,
+            Self::Disconnect(_) => PacketType::Disconnect,
+            Self::Auth(_) => PacketType::Auth,
+        }
+    }
+
+    /// The length of [`encode`](Self::encode)'s output.
+    ///
+    /// # Errors
+    /// As `encode`.
+    pub fn encoded_len(&self, version: Version) -> Result<usize, EncodeError> {
+        match self {
+            Self::Connect(packet) => packet.encoded_len(),
+            Self::ConnAck(packet) => packet.encoded_len(version),
+            Self::Publish(packet) => packet.encoded_len(version),
+            Self::PubAck(ack) | Self::PubRec(ack) | Self::PubRel(ack) | Self::PubComp(ack) => {
+                ack.encoded_len(self.packet_type(), version)
+            }
+            Self::Subscribe(packet) => packet.encoded_len(version),
+            Self::SubAck(packet) => packet.encoded_len(version),
+            Self::Unsubscribe(packet) => packet.encoded_len(version),
+            Self::UnsubAck(packet) => packet.encoded_len(version),
+            Self::PingReq | Self::PingResp => Ok(2),
+            Self::Disconnect(packet) => packet.encoded_len(version),
+            Self::Auth(packet) => packet.encoded_len(version),
+        }
+    }
+
+    /// Appends the packet. CONNECT brings its own version and ignores `version`.
+    ///
+    /// # Errors
+    /// When the packet breaks a rule that decoding would enforce, is too large, or is not in this version. Nothing is
+    /// written then.
+    pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match self {
+            Self::Connect(packet) => packet.encode(out),
+            Self::ConnAck(packet) => packet.encode(version, out),
+            Self::Publish(packet) => packet.encode(version, out),
+            Self::PubAck(ack) | Self::PubRec(ack) | Self::PubRel(ack) | Self::PubComp(ack) => {
+                ack.encode(self.packet_type(), version, out)
+            }
+            Self::Subscribe(packet) => packet.encode(version, out),
+            Self::SubAck(packet) => packet.encode(version, out),
+            Self::Unsubscribe(packet) => packet.encode(version, out),
+            Self::UnsubAck(packet) => packet.encode(version, out),
+            Self::PingReq | Self::PingResp => {
+                out.extend_from_slice(&[(self.packet_type() as u8) << 4, 0]);
+                Ok(())
+            }
+            Self::Disconnect(packet) => packet.encode(version, out),
+            Self::Auth(packet) => packet.encode(version, out),
+        }
+    }
 }
 
-/// SUBACK (section 3.9).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubAck {
-    /// Packet Identifier.
-    pub id: PacketId,
-    /// One Reason Code per Topic Filter, in order [MQTT-3.8.4-6]; failures travel as 0x80 before 5.0.
-    pub reasons: Vec<ReasonCode>,
-    /// SUBACK Properties.
-    pub properties: Properties,
+impl From<Connect> for Packet {
+    fn from(packet: Connect) -> Self {
+        Self::Connect(Box::new(packet))
+    }
 }
 
-/// UNSUBSCRIBE (section 3.10).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsubscribe {
-    /// Packet Identifier.
-    pub id: PacketId,
-    /// Topic Filters; never empty [MQTT-3.10.3-2].
-    pub filters: Vec<TopicFilter>,
-    /// UNSUBSCRIBE Properties.
-    pub properties: Properties,
+macro_rules! from {
+    ($($packet:ident)*) => {
+        $(impl From<$packet> for Packet {
+            fn from(packet: $packet) -> Self {
+                Self::$packet(packet)
+            }
+        })*
+    };
 }
 
-/// UNSUBACK (section 3.11).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnsubAck {
-    /// Packet Identifier.
-    pub id: PacketId,
-    /// One Reason Code per Topic Filter (5.0); not on the wire before, then empty when decoded.
-    pub reasons: Vec<ReasonCode>,
-    /// UNSUBACK Properties.
-    pub properties: Properties,
-}
-
-/// DISCONNECT (section 3.14).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disconnect {
-    /// Disconnect Reason Code; `Success` (Normal disconnection) before 5.0.
-    pub reason: ReasonCode,
-    /// DISCONNECT Properties.
-    pub properties: Properties,
-}
-
-/// AUTH (section 3.15), 5.0 only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Auth {
-    /// Authenticate Reason Code.
-    pub reason: ReasonCode,
-    /// AUTH Properties.
-    pub properties: Properties,
-}
+from!(ConnAck Publish Subscribe SubAck Unsubscribe UnsubAck Disconnect Auth);

@@ -1,0 +1,36 @@
+//! What fuzzers found stays found: every committed input runs through its target, and a few thousand made-up ones too.
+use std::{fs, path::Path};
+
+#[test]
+fn committed_inputs_pass() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (name, target) in zanzara_fuzz::TARGETS {
+        for folder in ["seeds", "regressions"] {
+            let Ok(entries) = fs::read_dir(root.join(folder).join(name)) else { continue };
+            for entry in entries {
+                let path = entry.unwrap().path();
+                println!("{}", path.display());
+                target(&fs::read(path).unwrap());
+            }
+        }
+    }
+}
+
+#[test]
+fn made_up_inputs_pass() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..2000 {
+        let length = (next() % 512) as usize;
+        let input: Vec<u8> = (0..length).map(|_| next().to_le_bytes()[0]).collect();
+        for (name, target) in zanzara_fuzz::TARGETS {
+            println!("{name}, round {round}");
+            target(&input);
+        }
+    }
+}

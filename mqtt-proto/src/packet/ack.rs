@@ -1,0 +1,123 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5.0 sections 3.4 to 3.7).
+use crate::error::{Fault, violation};
+use crate::properties::{self, PropertiesRef, place};
+use crate::wire::{self, packet_id};
+use crate::{DecodeError, EncodeError, Frame, FrameRef, PacketId, PacketType, Properties, ReasonCode, Version};
+use bytes::BytesMut;
+use nom::number::complete::be_u8;
+
+/// PUBACK, PUBREC, PUBREL and PUBCOMP (sections 3.4 to 3.7), which share one layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Packet Identifier.
+    pub id: PacketId,
+    /// Reason Code; `Success` before 5.0.
+    pub reason: ReasonCode,
+    /// Properties.
+    pub properties: Properties,
+}
+
+impl From<PacketId> for Ack {
+    /// Success without properties.
+    fn from(id: PacketId) -> Self {
+        Self { id, reason: ReasonCode::Success, properties: Properties::new() }
+    }
+}
+
+/// Whether an [`Ack`] is this type's content.
+const fn is_ack(packet: PacketType) -> bool {
+    matches!(packet, PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp)
+}
+
+impl Ack {
+    /// Decodes a frame of one of the four types.
+    #[inline]
+    #[allow(clippy::needless_pass_by_value)] // one signature for all packets
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
+        Ok(Self::parse(&frame, version)?)
+    }
+
+    /// Decodes in place; properties are copied, if any.
+    #[inline]
+    pub fn decode_ref(frame: FrameRef<'_>, version: Version) -> Result<Self, DecodeError> {
+        let (id, reason, properties) = view(frame, version)?;
+        Ok(Self { id, reason, properties: properties.to_properties() })
+    }
+
+    #[inline]
+    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
+        let (id, reason, properties) = view(frame.as_ref(), version)?;
+        Ok(Self { id, reason, properties: Properties::slice_of(frame.body(), properties) })
+    }
+
+    /// The length of [`encode`](Self::encode)'s output.
+    pub fn encoded_len(&self, packet: PacketType, version: Version) -> Result<usize, EncodeError> {
+        wire::packet_len(self.body_len(packet, version)?)
+    }
+
+    /// Appends the packet, in its shortest form. Before 5.0 only the Packet Identifier travels.
+    ///
+    /// # Errors
+    /// When `packet` is none of the four, or has no such reason code or property. Nothing is written then.
+    #[inline]
+    pub fn encode(&self, packet: PacketType, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let remaining = self.body_len(packet, version)?;
+        // [MQTT-3.6.1-1] The flags of PUBREL are 2, those of the others 0.
+        let first = (packet as u8) << 4 | if matches!(packet, PacketType::PubRel) { 2 } else { 0 };
+        let [high, low] = self.id.get().to_be_bytes();
+        if remaining == 2 {
+            out.extend_from_slice(&[first, 2, high, low]);
+            return Ok(());
+        }
+        out.reserve(wire::packet_len(remaining)?);
+        wire::put_fixed_header(out, first, remaining);
+        out.extend_from_slice(&[high, low, self.reason as u8]);
+        if remaining > 3 {
+            self.properties.put(out);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn body_len(&self, packet: PacketType, version: Version) -> Result<usize, EncodeError> {
+        if !is_ack(packet) {
+            return Err(EncodeError::Invalid("not one of PUBACK, PUBREC, PUBREL and PUBCOMP"));
+        }
+        if !version.is_v5() {
+            return Ok(2);
+        }
+        if self.properties.is_empty() {
+            if self.reason == ReasonCode::Success {
+                return Ok(2);
+            }
+            self.reason.check(packet)?;
+            return Ok(3);
+        }
+        self.reason.check(packet)?;
+        Ok(3 + self.properties.block_len(place(packet))?)
+    }
+}
+
+#[inline]
+fn view(frame: FrameRef<'_>, version: Version) -> Result<(PacketId, ReasonCode, PropertiesRef<'_>), Fault> {
+    let packet = frame.packet_type();
+    if !is_ack(packet) {
+        return Err(violation!("a packet of another type was expected", "section 2.1.2"));
+    }
+    // [MQTT-3.6.1-1]
+    frame.expect(packet, version)?;
+    let (rest, id) = packet_id(frame.body())?;
+    // Reason Code and Property Length may be left off (section 3.4.2.1).
+    if rest.is_empty() || !version.is_v5() {
+        wire::end(rest)?;
+        return Ok((id, ReasonCode::Success, PropertiesRef::default()));
+    }
+    let (rest, code) = be_u8(rest)?;
+    let reason = ReasonCode::decode(code, packet)?;
+    if rest.is_empty() {
+        return Ok((id, reason, PropertiesRef::default()));
+    }
+    let (rest, properties) = properties::block(place(packet), rest)?;
+    wire::end(rest)?;
+    Ok((id, reason, properties))
+}
