@@ -47,7 +47,7 @@ struct Exact<K, V> {
 
 impl<K, V> Default for Exact<K, V> {
     fn default() -> Self {
-        Self { span: Span::default(), set: Set::Vacant }
+        Self { span: Span::default(), set: Set::default() }
     }
 }
 
@@ -345,7 +345,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
     fn exact_set(&mut self, filter: &str) -> Place {
         let hash = self.hasher.bytes(filter.as_bytes());
         let id = self.find_exact(filter, hash).unwrap_or_else(|| {
-            let id = self.exact.insert(Exact { span: self.exact_texts.insert(filter), set: Set::Vacant });
+            let id = self.exact.insert(Exact { span: self.exact_texts.insert(filter), set: Set::default() });
             self.exact_table.insert(hash, id);
             id
         });
@@ -388,7 +388,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         let node = &mut self.nodes[id];
         let set = if hash { &mut node.hash } else { &mut node.ends };
         if *set == NONE {
-            *set = self.sets.insert(Set::Vacant);
+            *set = self.sets.insert(Set::default());
         }
         Place::Node(id, hash)
     }
@@ -440,10 +440,10 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
     /// The child of `id` for a literal level. `NONE` is the symbol of a level that no filter has.
     #[inline]
     fn child(&self, id: u32, node: &Node, symbol: u32) -> Option<u32> {
-        if node.literals < 2 {
-            return (node.literals == 1 && node.child_symbol == symbol).then_some(node.child);
+        if node.child_symbol == symbol && node.literals == 1 {
+            return Some(node.child);
         }
-        if symbol == NONE {
+        if node.literals < 2 || symbol == NONE {
             return None;
         }
         self.edges.find(self.hasher.pair(id, symbol), |child| {

@@ -56,7 +56,7 @@ impl Table {
 
     pub(crate) fn insert(&mut self, hash: u32, id: u32) {
         if (self.len + 1) * 5 > self.homes * 4 {
-            self.rebuild((self.homes + self.homes / 2).max(16));
+            self.rebuild((self.homes * 2).max(16));
         }
         let mut slot = entry(hash, id);
         let mut at = self.home(slot);
