@@ -83,6 +83,11 @@ impl Broker {
         self.port.to_string()
     }
 
+    /// The address for clients that take a URL.
+    pub(crate) fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
     /// Kills the broker as a crash would, and starts it again on the same port, with nothing kept.
     pub(crate) fn crash_and_restart(&mut self) {
         self.child.kill().expect("the broker is killed");
