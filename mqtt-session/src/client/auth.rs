@@ -54,7 +54,11 @@ impl Client {
         if self.send(now, &auth).is_err() {
             self.refuse(
                 now,
-                ProtocolError { reason: ReasonCode::PacketTooLarge, statement: "MQTT-3.2.2-15", detail: "AUTH larger than the server allows" },
+                ProtocolError {
+                    reason: ReasonCode::PacketTooLarge,
+                    statement: "MQTT-3.2.2-15",
+                    detail: "AUTH larger than the server allows",
+                },
             );
         }
     }

@@ -8,7 +8,9 @@ use super::{Client, ClientConfig, Connected, DisconnectReason, Event, ProtocolEr
 use crate::{Instant, Rng};
 use alloc::boxed::Box;
 use alloc::string::String;
-use mqtt_proto::{ClientId, ConnAck, Connect, Decoder, Packet, Properties, PropertiesBuilder, Property, QoS, ReasonCode, Version};
+use mqtt_proto::{
+    ClientId, ConnAck, Connect, Decoder, Packet, Properties, PropertiesBuilder, Property, QoS, ReasonCode, Version,
+};
 
 /// The largest packet that the encoding has: four length bytes and one of type before 268,435,455.
 const MAX_PACKET: u32 = 268_435_455 + 5;
@@ -69,7 +71,10 @@ impl Client {
         };
         if self.send(now, &Packet::from(connect)).is_err() {
             // Credentials that were set later and that the version cannot say.
-            self.refuse(now, ProtocolError::new("section 3.1", "CONNECT cannot be encoded: check credentials and will"));
+            self.refuse(
+                now,
+                ProtocolError::new("section 3.1", "CONNECT cannot be encoded: check credentials and will"),
+            );
         }
     }
 
@@ -134,7 +139,11 @@ impl Client {
         self.keep_alive = KeepAlive::new(self.limits.keep_alive, self.config.ping_timeout, now);
         let aliases = self.limits.topic_alias_maximum.min(self.config.topic_alias_limit);
         self.aliases = OutgoingAliases::new(self.config.topic_alias, aliases); // [MQTT-3.3.2-7]
-        self.inbox.new_connection(IncomingAliases::new(if self.config.version.is_v5() { self.config.topic_alias_maximum } else { 0 }));
+        self.inbox.new_connection(IncomingAliases::new(if self.config.version.is_v5() {
+            self.config.topic_alias_maximum
+        } else {
+            0
+        }));
         let session_lost = self.connected_before && !session_present && self.config.is_persistent();
         self.go_online(now);
         self.event(Event::Connected(Box::new(Connected {

@@ -118,7 +118,9 @@ impl Flights {
 
     /// Counts a message or PUBREL that was sent again.
     pub(super) fn sent_again(&mut self, id: PacketId) {
-        if let Some(Flight::Publish(Outgoing { on_wire, .. }) | Flight::Release { on_wire, .. }) = self.table.get_mut(&id) {
+        if let Some(Flight::Publish(Outgoing { on_wire, .. }) | Flight::Release { on_wire, .. }) =
+            self.table.get_mut(&id)
+        {
             self.window_used += usize::from(!*on_wire);
             *on_wire = true;
         }

@@ -75,7 +75,9 @@ impl Client {
                     let message = Some(queued(now, out.token, &out.message));
                     inflight.push((out.order, InflightState { id, token: out.token, message }));
                 }
-                Flight::Release { token, order, .. } => inflight.push((*order, InflightState { id, token: *token, message: None })),
+                Flight::Release { token, order, .. } => {
+                    inflight.push((*order, InflightState { id, token: *token, message: None }))
+                }
                 Flight::Subscribe(_) | Flight::Unsubscribe(_) => {} // the desired state says all
             }
         }
@@ -113,7 +115,9 @@ impl Client {
             let order = client.flights.next_order();
             let token = inflight.token;
             let flight = match inflight.message {
-                Some(message) => Flight::Publish(Outgoing { token, message: stored(now, message), order, on_wire: false }),
+                Some(message) => {
+                    Flight::Publish(Outgoing { token, message: stored(now, message), order, on_wire: false })
+                }
                 None => Flight::Release { token, reason: ReasonCode::Success, order, on_wire: false },
             };
             client.flights.put(inflight.id, flight);

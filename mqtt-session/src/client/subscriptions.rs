@@ -8,8 +8,8 @@ use crate::Instant;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use mqtt_proto::{
-    Packet, PacketId, Properties, PropertiesBuilder, Property, ReasonCode, SubAck, Subscribe, SubscriptionOptions, TopicFilter,
-    UnsubAck, Unsubscribe,
+    Packet, PacketId, Properties, PropertiesBuilder, Property, ReasonCode, SubAck, Subscribe, SubscriptionOptions,
+    TopicFilter, UnsubAck, Unsubscribe,
 };
 
 /// What one SUBSCRIBE says beside its filters (5.0).
@@ -276,7 +276,9 @@ impl Client {
     pub(super) fn on_suback(&mut self, suback: SubAck) -> Result<(), ProtocolError> {
         match self.flights.get(suback.id) {
             Some(Flight::Subscribe(requests)) if requests.len() == suback.reasons.len() => {}
-            Some(Flight::Subscribe(_)) => return Err(ProtocolError::new("MQTT-3.8.4-6", "SUBACK with another number of Reason Codes")),
+            Some(Flight::Subscribe(_)) => {
+                return Err(ProtocolError::new("MQTT-3.8.4-6", "SUBACK with another number of Reason Codes"));
+            }
             _ => return Err(ProtocolError::new("MQTT-3.8.4-2", "SUBACK for no SUBSCRIBE of ours")),
         }
         self.answered(suback.id, suback.reasons);
@@ -362,7 +364,8 @@ fn batch_packet(id: PacketId, batch: Vec<Request>) -> Packet {
         return Packet::Unsubscribe(Unsubscribe { id, filters, properties: Properties::new() });
     };
     let mut properties = PropertiesBuilder::default();
-    for property in more.identifier.map(Property::SubscriptionIdentifier).into_iter().chain(more.user_properties.iter()) {
+    for property in more.identifier.map(Property::SubscriptionIdentifier).into_iter().chain(more.user_properties.iter())
+    {
         properties = properties.with(property);
     }
     let filters = batch.into_iter().filter_map(|request| Some((request.filter, request.subscribe?.0))).collect();
