@@ -66,11 +66,15 @@ impl<K: Copy + Eq + Hash, V> Set<K, V> {
 
     /// Adds or replaces; the replaced value comes back.
     pub(crate) fn insert(&mut self, key: K, value: V, hasher: &SeededHash) -> Option<V> {
+        if self.is_vacant() {
+            *self = Self::One((key, value));
+            return None;
+        }
         if let Some(old) = self.get_mut(key, hasher) {
             return Some(core::mem::replace(old, value));
         }
         match core::mem::take(self) {
-            Self::Vacant => *self = Self::One((key, value)),
+            Self::Vacant => {}
             Self::One(first) => *self = Self::Few(vec![first, (key, value)]),
             Self::Few(mut pairs) if pairs.len() < FEW => {
                 grow(&mut pairs);

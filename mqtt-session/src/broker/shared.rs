@@ -139,13 +139,16 @@ impl Broker {
         let group = self.groups.get_mut(key)?;
         let log = self.logs.get_mut(group.log)?;
         let mut lost = 0;
-        while group.returned.first().is_some_and(|at| *at < log.start()) {
+        while let Some(at) = group.returned.first().copied().filter(|at| *at < log.start()) {
             group.returned.pop_first();
+            group.cursor.acknowledge(at);
             lost += 1;
         }
         if group.cursor.next < log.start() {
             lost += log.start().0 - group.cursor.next.0;
             group.cursor.next = log.start();
+        }
+        if lost > 0 {
             let settled = group.cursor.settled();
             log.move_cursor(group.cursor.acked, settled);
             group.cursor.acked = settled;
@@ -238,10 +241,12 @@ impl Broker {
     pub(super) fn return_to_groups(&mut self, slot: u32, session_ends: bool) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let (mut back, mut over) = (Vec::new(), Vec::new());
+        let groups = &self.groups;
         session.inflight.retain(|inflight| {
             let Origin::Group(group, at) = inflight.head.origin else { return true };
+            let waits = groups.get(group).is_some_and(|group| group.cursor.unacked.binary_search(&at).is_ok());
             match inflight.head.qos {
-                QoS::AtLeastOnce => back.push((group, at)),
+                QoS::AtLeastOnce if waits => back.push((group, at)),
                 _ if session_ends => over.push((group, at)),
                 _ => return true,
             }
@@ -252,9 +257,7 @@ impl Broker {
             self.settle_group(key, at);
         }
         for (key, at) in back {
-            if let Some(group) = self.groups.get_mut(key)
-                && group.cursor.unacked.binary_search(&at).is_ok()
-            {
+            if let Some(group) = self.groups.get_mut(key) {
                 group.returned.insert(at);
                 self.wake_group(key);
             }
