@@ -374,6 +374,32 @@ impl Bench {
         (stats.queued, stats.queued_bytes, stats.inflight)
     }
 
+    /// Publishes at QoS 1 under identifier 10; PUBACK is expected after what the client gets of its own.
+    pub fn publish_to_itself(&mut self, client: Client, topic: &str, payload: &str) {
+        self.send(client, message(topic, payload, QoS::AtLeastOnce));
+        let link = self.links.get_mut(&client.0).unwrap();
+        // Puts PUBACK aside, so that only messages are left to be received.
+        let mut rest = BytesMut::new();
+        let mut acknowledged = false;
+        while let Some(frame) = Frame::split(&mut link.received, u32::MAX).unwrap() {
+            let packet = Packet::decode(frame, link.version).unwrap();
+            if matches!(&packet, Packet::PubAck(ack) if ack.id == pid(10)) {
+                acknowledged = true;
+            } else {
+                packet.encode(link.version, &mut rest).unwrap();
+            }
+        }
+        link.received = rest;
+        assert!(acknowledged, "no PUBACK");
+    }
+
+    /// Acknowledges identifiers 1 to 10 at QoS 1.
+    pub fn take_inflight(&mut self, client: Client) {
+        for id in 1..=10 {
+            self.send(client, Packet::PubAck(ack(id)));
+        }
+    }
+
     /// Publishes from inside.
     pub fn inject(&mut self, topic: &str, payload: &str, qos: QoS) {
         let topic = TopicName::try_from(topic).unwrap();
@@ -386,6 +412,14 @@ impl Bench {
         let properties = properties([Property::SubscriptionIdentifier(id)]);
         let reasons = self.try_subscribe(client, &[(filter, options.into())], properties);
         assert!(!reasons[0].is_error(), "{reasons:?}");
+    }
+
+    /// All batches so far are stored.
+    pub fn stored(&mut self) {
+        if let Some(last) = self.batches.last() {
+            self.broker.handle_completion(self.now, Completion::Stored { upto: last.seq });
+            self.run();
+        }
     }
 
     /// Unsubscribes and returns the Reason Codes.
