@@ -188,14 +188,20 @@ impl Broker {
         }
     }
 
+    /// Bytes that may wait for a socket while a session pulls.
+    pub(super) fn pull_up_to(&self) -> usize {
+        PULL_UP_TO.min(self.config.connection.max_transmit_bytes).max(1)
+    }
+
     /// Sends what waits for a session while its connection has credit and room: what was on its way, what was pushed,
     /// retained messages, then the logs.
     fn pull(&mut self, slot: u32) {
+        let most = self.pull_up_to();
         loop {
             let Some(session) = self.sessions.get(slot) else { return };
             let Some(conn_slot) = session.connection else { return };
             let Some(conn) = self.connections.get(conn_slot) else { return };
-            if !conn.is_active() || conn.tx.len() >= PULL_UP_TO {
+            if !conn.is_active() || conn.tx.len() >= most {
                 return; // `transmitted` wakes it again
             }
             if conn.resent < session.inflight.len() {

@@ -172,7 +172,7 @@ impl Broker {
     /// A member that is connected and has credit and room, by the configured strategy.
     fn available_member(&mut self, key: u32, qos: QoS) -> Option<(u32, u32, Terms)> {
         let group = self.groups.get(key)?;
-        let count = group.members.len();
+        let (count, most) = (group.members.len(), self.pull_up_to());
         let mut best: Option<(u16, usize, u32)> = None;
         for step in 0..count {
             let index = (group.turn + step) % count;
@@ -183,7 +183,7 @@ impl Broker {
             let Some(conn) = self.connections.get(conn_slot) else { continue };
             let tracked = qos.min(member.terms.options.qos) > QoS::AtMostOnce;
             let resending = self.sessions.get(member.session).is_some_and(|s| conn.resent < s.inflight.len());
-            let room = conn.is_active() && conn.tx.len() < super::deliver::PULL_UP_TO;
+            let room = conn.is_active() && conn.tx.len() < most;
             if !room || tracked && (!conn.has_credit() || resending) {
                 continue;
             }
