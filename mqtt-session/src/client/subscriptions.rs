@@ -86,9 +86,9 @@ impl Client {
         &mut self,
         now: Instant,
         filters: Vec<(TopicFilter, SubscriptionOptions)>,
-        more: SubscribeOptions,
+        more: &SubscribeOptions,
     ) -> Result<Token, SubscribeError> {
-        self.check_subscribe(&filters, &more)?;
+        self.check_subscribe(&filters, more)?;
         let token = self.new_token();
         let reply = Reply { subscribe: true, reasons: alloc::vec![None; filters.len()] };
         self.subscriptions.replies.insert(token, reply);
@@ -232,12 +232,11 @@ impl Client {
                 break;
             }
             let Some(request) = self.subscriptions.take_first() else { break };
-            match refused {
-                Some(reason) => self.answer_request(request, reason),
-                None => {
-                    length += cost;
-                    batch.push(request);
-                }
+            if let Some(reason) = refused {
+                self.answer_request(request, reason);
+            } else {
+                length += cost;
+                batch.push(request);
             }
         }
         batch
@@ -260,7 +259,7 @@ impl Client {
     fn send_batch(&mut self, now: Instant, batch: Vec<Request>) {
         let subscribe = batch.first().is_some_and(|request| request.subscribe.is_some());
         let flight = if subscribe { Flight::Subscribe(batch.clone()) } else { Flight::Unsubscribe(batch.clone()) };
-        let Ok(id) = self.flights.insert(flight) else { return };
+        let Some(id) = self.flights.insert(flight) else { return };
         if self.send(now, &batch_packet(id, batch)).is_ok() {
             return;
         }
