@@ -41,15 +41,16 @@ impl Levels {
         self.table.find(hash, |symbol| self.texts.is(self.levels[symbol].span, text))
     }
 
-    /// The symbol of `text`, with one more user.
-    pub(crate) fn acquire(&mut self, text: &str, hash: u32) -> u32 {
-        let symbol = self.find(text, hash).unwrap_or_else(|| {
-            let symbol = self.levels.insert(Level { span: self.texts.insert(text), uses: 0 });
-            self.table.insert(hash, symbol);
-            symbol
-        });
-        self.levels[symbol].uses += 1;
+    /// The symbol of a text that has none yet.
+    pub(crate) fn insert(&mut self, text: &str, hash: u32) -> u32 {
+        let symbol = self.levels.insert(Level { span: self.texts.insert(text), uses: 0 });
+        self.table.insert(hash, symbol);
         symbol
+    }
+
+    /// One user more.
+    pub(crate) fn hold(&mut self, symbol: u32) {
+        self.levels[symbol].uses += 1;
     }
 
     /// One user less; the last one takes the text along.

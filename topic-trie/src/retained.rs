@@ -34,12 +34,9 @@ pub struct RetainedStore<V> {
     pub(crate) births: u64,
 }
 
-/// A level of topic names; 24 bytes, for there is one per topic at least.
+/// A level of topic names; 16 bytes, for there is one per topic at least.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node {
-    pub(crate) parent: u32,
-    /// Index among the children of the parent.
-    place: u32,
     link: u32,
     /// The topic name if there is a value, or else the level alone, lest deep names take quadratic room.
     pub(crate) span: Span,
@@ -80,14 +77,14 @@ pub(crate) struct Child {
 const LAST_BIRTH: u64 = (1 << 48) - 1;
 
 impl Node {
-    fn new(parent: u32, span: Span, link: Link, birth: u64) -> Self {
+    fn new(span: Span, link: Link, birth: u64) -> Self {
         let birth = birth.min(LAST_BIRTH);
         let birth = [birth as u16, (birth >> 16) as u16, (birth >> 32) as u16];
-        Self { parent, place: 0, link: link.pack(), span, birth }
+        Self { link: link.pack(), span, birth }
     }
 
     fn root() -> Self {
-        Self::new(NONE, Span::default(), Link::Family(0), 0)
+        Self::new(Span::default(), Link::Family(0), 0)
     }
 
     /// Tells a node from one that had its id before, and from those that came after a scan began.
@@ -107,14 +104,14 @@ impl Node {
     }
 
     fn is_vacant(&self) -> bool {
-        self.parent == NONE
+        self.link == Link::Value(NO_ID).pack()
     }
 }
 
 /// What stands in a vacant place: born too late for any scan.
 impl Default for Node {
     fn default() -> Self {
-        Self::new(NONE, Span::default(), Link::Value(NONE >> 2), LAST_BIRTH)
+        Self::new(Span::default(), Link::Value(NO_ID), LAST_BIRTH)
     }
 }
 
@@ -129,8 +126,8 @@ impl Link {
     }
 }
 
-/// Ids must leave two bits free in a link.
-const MAX_IDS: usize = (NONE >> 2) as usize;
+/// No id, in a link: ids have two bits less there.
+const NO_ID: u32 = u32::MAX >> 2;
 
 impl Default for Family {
     fn default() -> Self {
@@ -180,7 +177,7 @@ impl<V> RetainedStore<V> {
             let place = self.value_of(id);
             return Ok(self.values[place].replace(value));
         }
-        if self.nodes.len() + topic.len() + 1 > MAX_IDS || !self.texts.has_room(2 * topic.len()) {
+        if self.nodes.len() + topic.len() + 1 > NO_ID as usize || !self.texts.has_room(2 * topic.len()) {
             return Err(TopicError::Full);
         }
         let value = self.values.insert(Some(value));
@@ -202,7 +199,7 @@ impl<V> RetainedStore<V> {
                     self.pack();
                 }
             }
-            _ => self.unlink(id),
+            _ => self.unlink(topic),
         }
         value
     }
@@ -280,14 +277,22 @@ impl<V> RetainedStore<V> {
             Link::Value(_) => None,
             Link::Child(child) => self.is_level(child, level).then_some(child),
             Link::Family(family) => {
-                let places = &self.families[family].places;
-                if places.len() > FEW {
-                    let is_it = |child: u32| self.nodes[child].parent == id && self.is_level(child, level);
-                    return self.edges.find(self.hasher.pair(id, hash), is_it);
-                }
-                let is_it = |child: &&Child| child.hash == hash && child.node != NONE && self.is_level(child.node, level);
-                places.iter().find(is_it).map(|child| child.node)
+                let family = &self.families[family];
+                self.place(id, family, level, hash).map(|place| family.places[place as usize].node)
             }
+        }
+    }
+
+    /// The place of a child in the family of `parent`.
+    #[inline]
+    fn place(&self, parent: u32, family: &Family, level: &str, hash: u32) -> Option<u32> {
+        let is_it = |child: &Child| child.hash == hash && child.node != NONE && self.is_level(child.node, level);
+        if family.places.len() > FEW {
+            // Another family may have the same hash, but not this child.
+            let is_it = |place: u32| family.places.get(place as usize).is_some_and(is_it);
+            self.edges.find(self.hasher.pair(parent, hash), is_it)
+        } else {
+            family.places.iter().position(is_it).map(|place| place as u32)
         }
     }
 
@@ -349,7 +354,7 @@ impl<V> RetainedStore<V> {
                 }
                 None => {
                     let span = self.texts.insert(level);
-                    self.add_child(id, hash, span, Link::Child(NONE >> 2))
+                    self.add_child(id, hash, span, Link::Child(NO_ID))
                 }
             };
         }
@@ -363,25 +368,26 @@ impl<V> RetainedStore<V> {
     }
 
     fn add_child(&mut self, parent: u32, hash: u32, span: Span, link: Link) -> u32 {
-        let node = Node::new(parent, span, link, self.births);
+        let node = Node::new(span, link, self.births);
         self.births += 1;
         let id = self.nodes.insert(node);
         if let Link::Child(child) = self.nodes[parent].link()
-            && child == NONE >> 2
+            && child == NO_ID
         {
             self.nodes[parent].link = Link::Child(id).pack();
             return id;
         }
         let family = self.family(parent);
-        let before = self.families[family].places.len();
-        self.nodes[id].place = self.families[family].add(Child { node: id, hash });
-        let places = &self.families[family].places;
-        if before == FEW && places.len() > FEW {
-            for child in places.iter().filter(|child| child.node != NONE) {
-                self.edges.insert(self.hasher.pair(parent, child.hash), child.node);
+        let family = &mut self.families[family];
+        let before = family.places.len();
+        let place = family.add(Child { node: id, hash });
+        if before == FEW && family.places.len() > FEW {
+            // There was no gap, so all places are taken.
+            for (place, child) in (0..).zip(&family.places) {
+                self.edges.insert(self.hasher.pair(parent, child.hash), place);
             }
-        } else if places.len() > FEW {
-            self.edges.insert(self.hasher.pair(parent, hash), id);
+        } else if family.places.len() > FEW {
+            self.edges.insert(self.hasher.pair(parent, hash), place);
         }
         id
     }
@@ -401,32 +407,77 @@ impl<V> RetainedStore<V> {
         family
     }
 
-    /// Frees a node without value and children, and the nodes above it as far as nothing needs them.
-    fn unlink(&mut self, mut id: u32) {
-        loop {
-            let Node { parent, place, span, .. } = self.nodes.remove(id);
-            self.drop_text(span);
-            if let Link::Family(family) = self.nodes[parent].link() {
-                let is_many = self.families[family].places.len() > FEW;
-                let hash = self.families[family].remove(place);
-                if is_many {
-                    self.edges.remove(self.hasher.pair(parent, hash), id);
-                }
-                let Family { live, value, .. } = self.families[family];
-                if live > 0 {
-                    return;
-                }
-                if parent == ROOT {
-                    self.families[family] = Family::default();
-                    return;
-                }
-                self.families.remove(family);
-                if value != NONE {
-                    self.nodes[parent].link = Link::Value(value).pack();
-                    return;
-                }
+    /// Frees the node of `topic`, which has neither value nor children, and the nodes above it that nothing else needs.
+    fn unlink(&mut self, topic: &str) {
+        let mut id = ROOT;
+        // The last node on the way that stays, and the level that it loses.
+        let mut stays = (ROOT, topic, 0);
+        for level in split(topic) {
+            let hash = self.hasher.bytes(level.as_bytes());
+            if self.stands_without_child(id) {
+                stays = (id, level, hash);
             }
-            id = parent;
+            let Some(child) = self.child(id, level, hash) else { return };
+            id = child;
+        }
+        let (parent, level, hash) = stays;
+        let Link::Family(family) = self.nodes[parent].link() else { return };
+        let Some(place) = self.place(parent, &self.families[family], level, hash) else { return };
+        let mut id = self.leave(parent, family, place);
+        self.dissolve(parent, family);
+        loop {
+            let link = self.nodes[id].link();
+            let below = match link {
+                Link::Value(_) => None,
+                Link::Child(child) => Some(child),
+                Link::Family(family) => {
+                    let last = self.families[family].places.iter().position(|child| child.node != NONE);
+                    let last = last.map(|place| self.leave(id, family, place as u32));
+                    self.families.remove(family);
+                    last
+                }
+            };
+            let span = self.nodes.remove(id).span;
+            self.drop_text(span);
+            match below {
+                Some(child) => id = child,
+                None => return,
+            }
+        }
+    }
+
+    /// Whether a node has a reason to be besides one child.
+    fn stands_without_child(&self, id: u32) -> bool {
+        match self.nodes[id].link() {
+            Link::Family(family) => {
+                let family = &self.families[family];
+                id == ROOT || family.live > 1 || family.value != NONE
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a child out of its family.
+    fn leave(&mut self, parent: u32, family: u32, place: u32) -> u32 {
+        let family = &mut self.families[family];
+        let child = family.remove(place);
+        if family.places.len() > FEW {
+            self.edges.remove(self.hasher.pair(parent, child.hash), place);
+        }
+        child.node
+    }
+
+    /// Ends a family without children.
+    fn dissolve(&mut self, id: u32, family: u32) {
+        let Family { live, value, .. } = self.families[family];
+        if live > 0 {
+            return;
+        }
+        if id == ROOT {
+            self.families[family] = Family::default();
+        } else {
+            self.families.remove(family);
+            self.nodes[id].link = Link::Value(value).pack();
         }
     }
 
@@ -454,11 +505,11 @@ impl Family {
         (self.places.len() - 1) as u32
     }
 
-    /// Leaves a gap; gives back the hash of the level that was there.
-    fn remove(&mut self, place: u32) -> u32 {
+    /// Leaves a gap.
+    fn remove(&mut self, place: u32) -> Child {
         self.live -= 1;
         let gap = Child { node: NONE, hash: core::mem::replace(&mut self.gap, place) };
-        core::mem::replace(&mut self.places[place as usize], gap).hash
+        core::mem::replace(&mut self.places[place as usize], gap)
     }
 }
 

@@ -50,7 +50,11 @@ struct Step {
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
     /// Where the level stands in the filter, and its hash.
-    Literal { start: u16, end: u16, hash: u32 },
+    Literal {
+        start: u16,
+        end: u16,
+        hash: u32,
+    },
     Any,
 }
 
@@ -99,7 +103,9 @@ impl<V> RetainedStore<V> {
     fn sweep(&self, next: &mut u32, since: u64, budget: usize, found: &mut impl FnMut(&str, &V)) -> Scan {
         for node in self.nodes.places_from(*next).take(budget) {
             *next += 1;
-            if node.birth() < since && let Some(value) = self.value(node) {
+            if node.birth() < since
+                && let Some(value) = self.value(node)
+            {
                 let topic = self.texts.get(node.span);
                 // [MQTT-4.7.2-1]
                 if !topic.starts_with('$') {
@@ -152,7 +158,9 @@ impl<V> RetainedStore<V> {
                 if depth == 0 && wild && self.texts.get(node.span).starts_with('$') {
                     continue;
                 }
-                if levels >= pattern.len() && let Some(value) = self.value(node) {
+                if levels >= pattern.len()
+                    && let Some(value) = self.value(node)
+                {
                     found(self.texts.get(node.span), value);
                 }
                 if (open || levels < pattern.len()) && !matches!(node.link(), Link::Value(_)) {

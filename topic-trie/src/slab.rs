@@ -107,7 +107,7 @@ pub(crate) fn grow<T>(items: &mut Vec<T>) {
     }
 }
 
-/// By how much to enlarge what holds `len`: a quarter, for doubling would leave a third of the memory unused on average.
+/// By how much to enlarge what holds `len`: an eighth, for doubling would leave a third of the memory unused on average.
 pub(crate) fn grow_by(len: usize) -> usize {
-    (len / 4).max(4)
+    (len / 8).max(4)
 }

@@ -47,7 +47,7 @@ struct Exact<K, V> {
 
 impl<K, V> Default for Exact<K, V> {
     fn default() -> Self {
-        Self { span: Span::default(), set: Set::Vacant }
+        Self { span: Span::default(), set: Set::default() }
     }
 }
 
@@ -104,7 +104,8 @@ impl Scratch {
 /// Where the subscribers of a filter are kept.
 #[derive(Clone, Copy)]
 enum Place {
-    Exact(u32),
+    /// An id, and the hash of the filter.
+    Exact(u32, u32),
     /// A node, and whether the filter goes on with `#`.
     Node(u32, bool),
 }
@@ -139,10 +140,10 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         if !self.has_room(filter.len()) {
             return Err(FilterError::Full);
         }
-        let set = if wildcard { self.wildcard_set(filter) } else { Place::Exact(self.exact_set(filter)) };
+        let set = if wildcard { self.wildcard_set(filter) } else { self.exact_set(filter) };
         let hasher = &self.hasher;
         let old = match set {
-            Place::Exact(id) => self.exact[id].set.insert(key, value, hasher),
+            Place::Exact(id, _) => self.exact[id].set.insert(key, value, hasher),
             Place::Node(node, hash) => {
                 let node = self.nodes[node];
                 self.sets[if hash { node.hash } else { node.ends }].insert(key, value, hasher)
@@ -160,7 +161,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         let value = set.remove(key, hasher)?;
         if self.set(place).is_vacant() {
             match place {
-                Place::Exact(id) => self.remove_exact(id, filter),
+                Place::Exact(id, hash) => self.remove_exact(id, hash),
                 Place::Node(id, hash) => {
                     let node = &mut self.nodes[id];
                     let set = if hash { &mut node.hash } else { &mut node.ends };
@@ -201,38 +202,54 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         if let Some(id) = self.find_exact(topic, self.hasher.bytes(topic.as_bytes())) {
             report(&self.exact[id].set, &mut found);
         }
-        if self.nodes[ROOT].is_bare() {
-            return;
+        if !self.nodes[ROOT].is_bare() {
+            self.search(topic, scratch, found);
         }
+    }
+
+    /// Reports the filters with wildcards that match.
+    fn search<'a>(&'a self, topic: &str, scratch: &mut Scratch, mut found: impl FnMut(K, &'a V)) {
         let Scratch { frontier, next } = scratch;
-        frontier.clear();
-        frontier.push(ROOT);
-        // [MQTT-4.7.2-1] wildcards of the first level do not reach topics that begin with `$`.
-        let mut hidden = topic.starts_with('$');
-        for level in split(topic) {
-            let symbol = self.levels.find(level, self.hasher.bytes(level.as_bytes())).unwrap_or(NONE);
-            next.clear();
-            for &id in &*frontier {
+        if frontier.is_empty() {
+            frontier.push(ROOT);
+        }
+        frontier[0] = ROOT;
+        let mut count = 1;
+        let mut levels = split(topic);
+        if topic.starts_with('$') {
+            // [MQTT-4.7.2-1] wildcards of the first level do not reach topics that begin with `$`.
+            let child = levels.next().and_then(|level| self.child(ROOT, &self.nodes[ROOT], self.symbol(level)));
+            let Some(child) = child else { return };
+            frontier[0] = child;
+        }
+        for level in levels {
+            let symbol = self.symbol(level);
+            // Two children of each node may match.
+            if next.len() < 2 * count {
+                next.resize(2 * count, NONE);
+            }
+            let mut filled = 0;
+            for &id in &frontier[..count] {
                 let node = &self.nodes[id];
-                if !hidden {
-                    if node.hash != NONE {
-                        report(&self.sets[node.hash], &mut found);
-                    }
-                    if node.plus != NONE {
-                        next.push(node.plus);
-                    }
+                if node.hash != NONE {
+                    report(&self.sets[node.hash], &mut found);
+                }
+                if node.plus != NONE {
+                    next[filled] = node.plus;
+                    filled += 1;
                 }
                 if let Some(child) = self.child(id, node, symbol) {
-                    next.push(child);
+                    next[filled] = child;
+                    filled += 1;
                 }
             }
-            hidden = false;
-            core::mem::swap(frontier, next);
-            if frontier.is_empty() {
+            if filled == 0 {
                 return;
             }
+            count = filled;
+            core::mem::swap(frontier, next);
         }
-        for &id in &*frontier {
+        for &id in &frontier[..count] {
             let node = &self.nodes[id];
             if node.ends != NONE {
                 report(&self.sets[node.ends], &mut found);
@@ -325,17 +342,18 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
         self.exact_table.find(hash, |id| self.exact_texts.is(self.exact[id].span, text))
     }
 
-    fn exact_set(&mut self, filter: &str) -> u32 {
+    fn exact_set(&mut self, filter: &str) -> Place {
         let hash = self.hasher.bytes(filter.as_bytes());
-        self.find_exact(filter, hash).unwrap_or_else(|| {
-            let id = self.exact.insert(Exact { span: self.exact_texts.insert(filter), set: Set::Vacant });
+        let id = self.find_exact(filter, hash).unwrap_or_else(|| {
+            let id = self.exact.insert(Exact { span: self.exact_texts.insert(filter), set: Set::default() });
             self.exact_table.insert(hash, id);
             id
-        })
+        });
+        Place::Exact(id, hash)
     }
 
-    fn remove_exact(&mut self, id: u32, filter: &str) {
-        self.exact_table.remove(self.hasher.bytes(filter.as_bytes()), id);
+    fn remove_exact(&mut self, id: u32, hash: u32) {
+        self.exact_table.remove(hash, id);
         let exact = self.exact.remove(id);
         if self.exact_texts.remove(exact.span) {
             self.pack_exact();
@@ -361,37 +379,34 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
                     id = self.nodes[id].plus;
                 }
                 _ => {
-                    let level_hash = self.hasher.bytes(level.as_bytes());
-                    let symbol = self.levels.find(level, level_hash).unwrap_or(NONE);
-                    id = self.child(id, &self.nodes[id], symbol).unwrap_or_else(|| {
-                        let symbol = self.levels.acquire(level, level_hash);
-                        self.add_child(id, symbol)
-                    });
+                    let hash = self.hasher.bytes(level.as_bytes());
+                    let symbol = self.levels.find(level, hash).unwrap_or_else(|| self.levels.insert(level, hash));
+                    id = self.child(id, &self.nodes[id], symbol).unwrap_or_else(|| self.add_child(id, symbol));
                 }
             }
         }
         let node = &mut self.nodes[id];
         let set = if hash { &mut node.hash } else { &mut node.ends };
         if *set == NONE {
-            *set = self.sets.insert(Set::Vacant);
+            *set = self.sets.insert(Set::default());
         }
         Place::Node(id, hash)
     }
 
     fn place(&self, filter: &str) -> Option<Place> {
-        if !filter.contains(['+', '#']) {
-            return self.find_exact(filter, self.hasher.bytes(filter.as_bytes())).map(Place::Exact);
+        if !check_filter(filter).ok()? {
+            let hash = self.hasher.bytes(filter.as_bytes());
+            return self.find_exact(filter, hash).map(|id| Place::Exact(id, hash));
         }
         let mut id = ROOT;
         let mut hash = false;
         for level in split(filter) {
             let node = &self.nodes[id];
             match level {
-                _ if hash => return None,
                 "#" => hash = true,
                 "+" if node.plus == NONE => return None,
                 "+" => id = node.plus,
-                _ => id = self.child(id, node, self.levels.find(level, self.hasher.bytes(level.as_bytes()))?)?,
+                _ => id = self.child(id, node, self.symbol(level))?,
             }
         }
         let node = &self.nodes[id];
@@ -401,7 +416,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
 
     fn set(&self, place: Place) -> &Set<K, V> {
         match place {
-            Place::Exact(id) => &self.exact[id].set,
+            Place::Exact(id, _) => &self.exact[id].set,
             Place::Node(id, true) => &self.sets[self.nodes[id].hash],
             Place::Node(id, false) => &self.sets[self.nodes[id].ends],
         }
@@ -409,20 +424,26 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
 
     fn set_mut(&mut self, place: Place) -> (&mut Set<K, V>, &SeededHash) {
         let set = match place {
-            Place::Exact(id) => &mut self.exact[id].set,
+            Place::Exact(id, _) => &mut self.exact[id].set,
             Place::Node(id, true) => &mut self.sets[self.nodes[id].hash],
             Place::Node(id, false) => &mut self.sets[self.nodes[id].ends],
         };
         (set, &self.hasher)
     }
 
+    /// The symbol of a level, `NONE` if no filter has it.
+    #[inline]
+    fn symbol(&self, level: &str) -> u32 {
+        self.levels.find(level, self.hasher.bytes(level.as_bytes())).unwrap_or(NONE)
+    }
+
     /// The child of `id` for a literal level. `NONE` is the symbol of a level that no filter has.
     #[inline]
     fn child(&self, id: u32, node: &Node, symbol: u32) -> Option<u32> {
-        if node.literals < 2 {
-            return (node.literals == 1 && node.child_symbol == symbol).then_some(node.child);
+        if node.child_symbol == symbol && node.literals == 1 {
+            return Some(node.child);
         }
-        if symbol == NONE {
+        if node.literals < 2 || symbol == NONE {
             return None;
         }
         self.edges.find(self.hasher.pair(id, symbol), |child| {
@@ -432,6 +453,7 @@ impl<K: Copy + Eq + Hash, V> SubscriptionTrie<K, V> {
     }
 
     fn add_child(&mut self, id: u32, symbol: u32) -> u32 {
+        self.levels.hold(symbol);
         let child = self.nodes.insert(Node::new(id, symbol));
         let node = &mut self.nodes[id];
         if node.literals == 1 {

@@ -6,11 +6,13 @@
 //!
 //! Invariants: between the home of an entry and its slot there is no gap; the order depends on nothing but the entries.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Greater than every slot in use, for no id is `u32::MAX`.
 const EMPTY: u64 = u64::MAX;
+
+/// Room for the overflow of the last run.
+const SPARE: usize = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
@@ -54,7 +56,7 @@ impl Table {
 
     pub(crate) fn insert(&mut self, hash: u32, id: u32) {
         if (self.len + 1) * 5 > self.homes * 4 {
-            self.rebuild((self.homes + self.homes / 2).max(16));
+            self.rebuild((self.homes * 2).max(16));
         }
         let mut slot = entry(hash, id);
         let mut at = self.home(slot);
@@ -65,7 +67,7 @@ impl Table {
             match self.slots.get_mut(at) {
                 Some(other) => core::mem::swap(other, &mut slot),
                 None => {
-                    self.slots.push(slot);
+                    self.push(slot);
                     break;
                 }
             }
@@ -114,16 +116,25 @@ impl Table {
         (((slot >> 32) * self.homes as u64) >> 32) as usize
     }
 
+    fn push(&mut self, slot: u64) {
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(SPARE);
+        }
+        self.slots.push(slot);
+    }
+
     /// Spreads the entries over `homes`, in one pass, for they are in order already.
     fn rebuild(&mut self, homes: usize) {
-        let old = core::mem::replace(&mut self.slots, vec![EMPTY; homes]);
+        let mut slots = Vec::with_capacity(homes + SPARE);
+        slots.resize(homes, EMPTY);
+        let old = core::mem::replace(&mut self.slots, slots);
         self.homes = homes;
         let mut next = 0;
         for slot in old.into_iter().filter(|&slot| slot != EMPTY) {
             let at = self.home(slot).max(next);
             match self.slots.get_mut(at) {
                 Some(free) => *free = slot,
-                None => self.slots.push(slot),
+                None => self.push(slot),
             }
             next = at + 1;
         }

@@ -134,29 +134,33 @@ fn install_packages() -> Result {
     let _no_service_starts = PolicyGuard::new()?;
     let apt = || {
         let mut apt = run::program("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").args(["-qq", "-o", "DPkg::Lock::Timeout=300"]);
+        apt.env("DEBIAN_FRONTEND", "noninteractive");
+        apt.args(["-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]);
         apt
     };
     // One list out of several may fail; whether that matters shows at once.
-    if let Err(error) = run::run(apt().arg("update")) {
+    if let Err(error) = run::output(apt().arg("update")) {
         eprintln!("note: {error}");
     }
-    run::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(&wanted))
+    eprintln!("installing: {}", wanted.join(" "));
+    run::output(apt().args(["install", "--yes", "--no-install-recommends"]).args(&wanted)).map(drop)
 }
 
-/// While it lives, Debian starts no service that it installs. A policy that is there already stays.
+/// While it lives, Debian starts no service that it installs. A policy of somebody else stays.
 struct PolicyGuard {
     made: bool,
 }
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+const DENY_ALL: &str = "#!/bin/sh\n# Written by `cargo xtask test` while it installs packages.\nexit 101\n";
 
 impl PolicyGuard {
     fn new() -> Result<Self> {
-        if Path::new(POLICY).exists() {
+        // One of ours that was left by a run that was killed is taken over.
+        if fs::read(POLICY).is_ok_and(|policy| policy != DENY_ALL.as_bytes()) {
             return Ok(Self { made: false });
         }
-        fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+        fs::write(POLICY, DENY_ALL)?;
         let guard = Self { made: true };
         fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
         Ok(guard)

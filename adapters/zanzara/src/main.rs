@@ -8,6 +8,7 @@
 
 mod broker;
 mod cli;
+mod client;
 mod config;
 mod exit;
 mod logging;
@@ -23,6 +24,8 @@ fn main() -> ExitCode {
     let Cli { command, broker } = Cli::parse();
     let result = match command.unwrap_or(Command::Broker(broker)) {
         Command::Broker(arguments) => broker::run(&arguments),
+        Command::Pub(arguments) => client::publish(&arguments),
+        Command::Sub(arguments) => client::subscribe(&arguments),
         Command::CheckConfig { file } => broker::check(&file),
     };
     match result {

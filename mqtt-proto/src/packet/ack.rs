@@ -32,6 +32,7 @@ const fn is_ack(packet: PacketType) -> bool {
 impl Ack {
     /// Decodes a frame of one of the four types.
     #[inline]
+    #[allow(clippy::needless_pass_by_value)] // one signature for all packets
     pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
         Ok(Self::parse(&frame, version)?)
     }

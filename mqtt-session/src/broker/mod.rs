@@ -177,6 +177,7 @@ impl Broker {
             return;
         }
         self.detach(conn.slot, DisconnectReason::Lost); // no-op if the broker parted them already
+        self.forget_requests(conn.slot);
         if let Some(gone) = self.connections.remove(conn.slot)
             && let Some(at) = gone.timer
         {
@@ -387,11 +388,17 @@ impl Broker {
 
     /// Reports an event where it is wanted, and tells `$SYS`.
     fn emit(&mut self, wanted: impl Fn(&EventMask) -> bool, event: impl FnOnce() -> Event) {
-        if !wanted(&self.config.events) {
+        let reported = wanted(&self.config.events);
+        let told = wanted(&sys::TOLD) && !self.config.sys_interval.is_zero();
+        if !reported && !told {
             return;
         }
         let event = event();
-        self.publish_sys_event(&event);
-        self.outputs.push_back(Output::Event(event));
+        if told {
+            self.publish_sys_event(&event);
+        }
+        if reported {
+            self.outputs.push_back(Output::Event(event));
+        }
     }
 }

@@ -20,7 +20,7 @@
 //! Invariant: published every `sys_interval`; a value that has not changed is not published again.
 use super::route::Outgoing;
 use super::timers::Timer;
-use super::{Broker, Event, Stats};
+use super::{Broker, Event, EventMask, Stats};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -33,6 +33,10 @@ pub(super) struct Sys {
     last: Stats,
     averages: [[f64; 3]; 3],
 }
+
+/// The events that `$SYS` tells of, whether they are reported to the embedder or not.
+pub(super) const TOLD: EventMask =
+    EventMask { connections: true, subscriptions: true, published: false, delivered: false, dropped: false };
 
 /// Minutes of the decaying averages.
 const MINUTES: [f64; 3] = [1.0, 5.0, 15.0];
@@ -128,9 +132,6 @@ impl Broker {
 
     /// What happens is published too, as it happens.
     pub(super) fn publish_sys_event(&mut self, event: &Event) {
-        if self.config.sys_interval.is_zero() {
-            return;
-        }
         let (topic, text) = match event {
             Event::Connected { client_id, .. } => ("new/clients", client_id.to_string()),
             Event::Disconnected { client_id, .. } => ("disconnect/clients", client_id.to_string()),

@@ -20,7 +20,7 @@ pub(super) struct Exchange {
 
 impl Client {
     /// Answers [`Event::Auth`] with the next step's Authentication Data.
-    pub fn authenticate(&mut self, now: Instant, data: Option<Bytes>) -> Result<(), StateError> {
+    pub fn authenticate(&mut self, now: Instant, data: Option<&[u8]>) -> Result<(), StateError> {
         if !self.auth.our_turn {
             return Err(StateError::NotAsked);
         }
@@ -31,7 +31,7 @@ impl Client {
 
     /// Authenticates again on the connection in use, with the method of CONNECT [MQTT-4.12.1-1]. Messages go on meanwhile. The end is
     /// [`Event::ReAuthenticated`] or a DISCONNECT of the Server.
-    pub fn reauthenticate(&mut self, now: Instant, data: Option<Bytes>) -> Result<(), StateError> {
+    pub fn reauthenticate(&mut self, now: Instant, data: Option<&[u8]>) -> Result<(), StateError> {
         if self.phase != Phase::Online {
             return Err(StateError::NotConnected);
         }
@@ -43,18 +43,22 @@ impl Client {
         Ok(())
     }
 
-    fn send_auth(&mut self, now: Instant, reason: ReasonCode, data: Option<Bytes>) {
+    fn send_auth(&mut self, now: Instant, reason: ReasonCode, data: Option<&[u8]>) {
         let mut properties = Properties::builder();
         if let Some(method) = &self.config.auth_method {
             properties = properties.with(Property::AuthenticationMethod(method));
         }
         // Data beyond 65,535 bytes cannot be said in MQTT; the Server refuses the exchange without it.
-        let _ = data.as_ref().map(|data| properties.push(Property::AuthenticationData(data)));
+        let _ = data.map(|data| properties.push(Property::AuthenticationData(data)));
         let auth = Packet::Auth(Auth { reason, properties: properties.build() });
         if self.send(now, &auth).is_err() {
             self.refuse(
                 now,
-                ProtocolError { reason: ReasonCode::PacketTooLarge, statement: "MQTT-3.2.2-15", detail: "AUTH larger than the server allows" },
+                ProtocolError {
+                    reason: ReasonCode::PacketTooLarge,
+                    statement: "MQTT-3.2.2-15",
+                    detail: "AUTH larger than the server allows",
+                },
             );
         }
     }

@@ -23,7 +23,7 @@ impl Default for Backoff {
     fn default() -> Self {
         Self {
             min: Duration::from_secs(1),
-            max: Duration::from_secs(60),
+            max: Duration::from_mins(1),
             factor: 2,
             jitter_percent: 50,
             max_rounds: None,
@@ -89,8 +89,9 @@ impl Retry {
         let full = backoff.delay(self.rounds);
         self.rounds = self.rounds.saturating_add(1);
         self.last_delay = full;
-        let span = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX) / 100 * u64::from(backoff.jitter_percent.min(100));
-        Some(full - Duration::from_nanos(rng.below(span)))
+        let span =
+            u64::try_from(full.as_nanos()).unwrap_or(u64::MAX) / 100 * u64::from(backoff.jitter_percent.min(100));
+        Some(full.saturating_sub(Duration::from_nanos(rng.below(span))))
     }
 }
 
@@ -135,7 +136,9 @@ mod tests {
         let backoff = Backoff { jitter_percent: 50, ..PLAIN };
         let run = |seed| {
             let (mut retry, mut rng) = (Retry::new(1), Rng::new([seed; 32]));
-            (0..5).map(|_| retry.failed(Instant::ZERO, Some(&backoff), &mut rng).unwrap()).collect::<alloc::vec::Vec<_>>()
+            (0..5)
+                .map(|_| retry.failed(Instant::ZERO, Some(&backoff), &mut rng).unwrap())
+                .collect::<alloc::vec::Vec<_>>()
         };
         assert_eq!(run(1), run(1));
         assert_ne!(run(1), run(2));
@@ -157,7 +160,8 @@ mod tests {
     #[test]
     fn a_short_connection_does_not_reset_the_delay() {
         let (mut retry, mut rng) = (Retry::new(1), Rng::new([1; 32]));
-        let mut fail = |retry: &mut Retry, at| retry.failed(Instant::from_secs(at), Some(&PLAIN), &mut rng).unwrap().as_secs();
+        let mut fail =
+            |retry: &mut Retry, at| retry.failed(Instant::from_secs(at), Some(&PLAIN), &mut rng).unwrap().as_secs();
         assert_eq!(fail(&mut retry, 0), 1);
         retry.connected(Instant::from_secs(1));
         assert_eq!(fail(&mut retry, 1), 2, "it lived for less than a second");

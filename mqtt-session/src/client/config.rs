@@ -155,7 +155,12 @@ impl ClientConfig {
             return Err(ConfigError::PasswordAlone); // [3.1.1: MQTT-3.1.2-22]
         }
         let will_properties = self.will.as_ref().is_some_and(|will| !will.properties.is_empty());
-        if !v5 && (will_properties || self.auth_method.is_some() || !self.user_properties.is_empty() || self.session_expiry > 0) {
+        if !v5
+            && (will_properties
+                || self.auth_method.is_some()
+                || !self.user_properties.is_empty()
+                || self.session_expiry > 0)
+        {
             return Err(ConfigError::NotInVersion);
         }
         if self.auth_data.is_some() && self.auth_method.is_none() {
@@ -230,7 +235,9 @@ impl fmt::Display for ConfigError {
         match self {
             Self::Zero(field) => write!(f, "`{field}` must be 1 or more"),
             Self::NotUserProperties => f.write_str("`user_properties` may hold User Properties only"),
-            Self::PasswordAlone => f.write_str("MQTT before 5.0 allows a password with a user name only: set a user name too"),
+            Self::PasswordAlone => {
+                f.write_str("MQTT before 5.0 allows a password with a user name only: set a user name too")
+            }
             Self::AuthDataAlone => f.write_str("Authentication Data needs an Authentication Method: set `auth_method`"),
             Self::NotInVersion => {
                 f.write_str("session expiry, enhanced authentication and properties need MQTT 5.0: set `version`")

@@ -8,7 +8,9 @@ use super::{Client, ClientConfig, Connected, DisconnectReason, Event, ProtocolEr
 use crate::{Instant, Rng};
 use alloc::boxed::Box;
 use alloc::string::String;
-use mqtt_proto::{ClientId, ConnAck, Connect, Decoder, Packet, Properties, PropertiesBuilder, Property, QoS, ReasonCode, Version};
+use mqtt_proto::{
+    ClientId, ConnAck, Connect, Decoder, Packet, Properties, PropertiesBuilder, Property, QoS, ReasonCode, Version,
+};
 
 /// The largest packet that the encoding has: four length bytes and one of type before 268,435,455.
 const MAX_PACKET: u32 = 268_435_455 + 5;
@@ -61,7 +63,7 @@ impl Client {
             version: config.version,
             clean_start: self.starts_clean(),
             keep_alive: config.keep_alive,
-            client_id: self.client_id.clone(),
+            client_id: self.id.clone(),
             will: config.will.clone(),
             username: self.username.clone(),
             password: self.password.clone(),
@@ -69,7 +71,10 @@ impl Client {
         };
         if self.send(now, &Packet::from(connect)).is_err() {
             // Credentials that were set later and that the version cannot say.
-            self.refuse(now, ProtocolError::new("section 3.1", "CONNECT cannot be encoded: check credentials and will"));
+            self.refuse(
+                now,
+                ProtocolError::new("section 3.1", "CONNECT cannot be encoded: check credentials and will"),
+            );
         }
     }
 
@@ -134,14 +139,18 @@ impl Client {
         self.keep_alive = KeepAlive::new(self.limits.keep_alive, self.config.ping_timeout, now);
         let aliases = self.limits.topic_alias_maximum.min(self.config.topic_alias_limit);
         self.aliases = OutgoingAliases::new(self.config.topic_alias, aliases); // [MQTT-3.3.2-7]
-        self.inbox.new_connection(IncomingAliases::new(if self.config.version.is_v5() { self.config.topic_alias_maximum } else { 0 }));
+        self.inbox.new_connection(IncomingAliases::new(if self.config.version.is_v5() {
+            self.config.topic_alias_maximum
+        } else {
+            0
+        }));
         let session_lost = self.connected_before && !session_present && self.config.is_persistent();
         self.go_online(now);
         self.event(Event::Connected(Box::new(Connected {
             server: self.retry.server(),
             session_present,
             session_lost,
-            client_id: self.client_id.clone(),
+            client_id: self.id.clone(),
             server_limits: self.limits,
             connack,
         })));
@@ -156,13 +165,13 @@ impl Client {
 
     /// An identifier that the Server assigned is ours from now on [MQTT-3.1.3-2].
     fn adopt_client_id(&mut self, connack: &ConnAck) -> Result<(), ProtocolError> {
-        if !self.client_id.is_empty() || !self.config.version.is_v5() {
+        if !self.id.is_empty() || !self.config.version.is_v5() {
             return Ok(());
         }
         let assigned = connack.properties.assigned_client_identifier().filter(|id| !id.is_empty());
         // [MQTT-3.1.3-7], [MQTT-3.2.2-16]
         let missing = ProtocolError::new("MQTT-3.1.3-7", "no Assigned Client Identifier in answer to an empty one");
-        self.client_id = assigned.and_then(|id| ClientId::try_from(id).ok()).ok_or(missing)?;
+        self.id = assigned.and_then(|id| ClientId::try_from(id).ok()).ok_or(missing)?;
         Ok(())
     }
 }

@@ -128,7 +128,9 @@ impl Client {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Idle => None,
-            Phase::Waiting { until: at } | Phase::Opening { deadline: at } | Phase::Handshake { deadline: at } => Some(at),
+            Phase::Waiting { until: at } | Phase::Opening { deadline: at } | Phase::Handshake { deadline: at } => {
+                Some(at)
+            }
             Phase::Online => self.keep_alive.deadline(self.wants_read()).map(|(at, _)| at),
         };
         phase.into_iter().chain(self.outbox.next_expiry()).min()

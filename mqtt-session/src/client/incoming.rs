@@ -17,6 +17,8 @@ pub(super) struct Inbox {
     bytes: usize,
     /// Acknowledgments to send on this connection, in the order of arrival.
     owed: VecDeque<Owed>,
+    /// How many of `owed` are of QoS 1.
+    owed_qos1: usize,
     /// QoS 2 identifiers from PUBLISH to PUBREL: what the session remembers [MQTT-4.3.3-10].
     exactly_once: BTreeSet<PacketId>,
     /// QoS 2 messages whose connection ended before their PUBREC.
@@ -42,6 +44,7 @@ impl Inbox {
     }
 
     pub(super) fn connection_lost(&mut self) {
+        self.owed_qos1 = 0;
         for owed in self.owed.drain(..) {
             if owed.qos2 {
                 self.unanswered.insert(owed.id, (owed.number, owed.answer));
@@ -85,6 +88,7 @@ impl Inbox {
     }
 
     fn owe(&mut self, id: PacketId, qos2: bool, number: u64, answer: Option<ReasonCode>) {
+        self.owed_qos1 += usize::from(!qos2);
         self.owed.push_back(Owed { number, id, qos2, answer });
     }
 
@@ -95,7 +99,7 @@ impl Inbox {
 
     /// Messages that count against our Receive Maximum.
     fn unacknowledged(&self) -> usize {
-        self.exactly_once.len() + self.owed.iter().filter(|owed| !owed.qos2).count()
+        self.exactly_once.len() + self.owed_qos1
     }
 
     fn is_full(&self, messages: usize, bytes: usize) -> bool {
@@ -234,17 +238,12 @@ impl Client {
         let v5 = self.config.version.is_v5();
         let allowed = v5 && reason.allowed_in(mqtt_proto::PacketType::PubAck); // PUBREC has the same codes
         let reason = if allowed { reason } else { ReasonCode::Success };
-        match self.inbox.owed.binary_search_by_key(&number, |owed| owed.number) {
-            Ok(at) => {
-                self.inbox.owed[at].answer.get_or_insert(reason);
-                self.send_owed(now);
-            }
-            Err(_) => {
-                let mut unanswered = self.inbox.unanswered.values_mut();
-                if let Some((_, answer)) = unanswered.find(|(unanswered, _)| *unanswered == number) {
-                    answer.get_or_insert(reason);
-                }
-            }
+        // Usually the first; not sorted, since a QoS 2 message keeps its number over a reconnect.
+        if let Some(owed) = self.inbox.owed.iter_mut().find(|owed| owed.number == number) {
+            owed.answer.get_or_insert(reason);
+            self.send_owed(now);
+        } else if let Some((_, answer)) = self.inbox.unanswered.values_mut().find(|(of, _)| *of == number) {
+            answer.get_or_insert(reason);
         }
     }
 
@@ -255,6 +254,7 @@ impl Client {
         }
         while let Some(&Owed { id, qos2, answer: Some(reason), .. }) = self.inbox.owed.front() {
             self.inbox.owed.pop_front();
+            self.inbox.owed_qos1 -= usize::from(!qos2);
             if qos2 && reason.is_error() {
                 self.inbox.exactly_once.remove(&id); // [MQTT-4.3.3-9]
             }

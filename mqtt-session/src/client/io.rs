@@ -235,7 +235,9 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused { reason, text: Some(text) } => write!(f, "the server refused the message: {reason:?} ({})", text.as_str()),
+            Self::Refused { reason, text: Some(text) } => {
+                write!(f, "the server refused the message: {reason:?} ({})", text.as_str())
+            }
             Self::Refused { reason, text: None } => write!(f, "the server refused the message: {reason:?}"),
             Self::Dropped => f.write_str("dropped from a full queue: raise its limits or publish more slowly"),
             Self::Expired => f.write_str("the message expired before it could be sent"),

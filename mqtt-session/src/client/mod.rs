@@ -76,7 +76,8 @@ use subscriptions::Subscriptions;
 pub struct Client {
     config: Arc<ClientConfig>,
     rng: Rng,
-    client_id: ClientId,
+    /// The Client Identifier in force.
+    id: ClientId,
     username: Option<Utf8String>,
     password: Option<Bytes>,
     auth_data: Option<Bytes>,
@@ -112,10 +113,10 @@ impl Client {
         let config = config.into();
         config.check()?;
         let mut rng = Rng::new(seed);
-        let client_id = connect::first_client_id(&config, &mut rng);
+        let id = connect::first_client_id(&config, &mut rng);
         Ok(Self {
             rng,
-            client_id,
+            id,
             username: config.username.clone(),
             password: config.password.clone(),
             auth_data: config.auth_data.clone(),
@@ -174,12 +175,13 @@ impl Client {
 
     /// Whether there is nothing left to send or to wait for: no message queued or in flight, no request unanswered, no byte to write.
     pub fn is_drained(&self) -> bool {
-        self.outbox.is_empty() && self.flights.is_empty() && self.subscriptions.is_settled() && self.tx.is_empty()
+        let writing = matches!(self.phase, Phase::Handshake { .. } | Phase::Online) && !self.tx.is_empty();
+        self.outbox.is_empty() && self.flights.is_empty() && self.subscriptions.is_settled() && !writing
     }
 
     /// The Client Identifier in force; empty while a 5.0 Server has still to assign one.
     pub fn client_id(&self) -> &ClientId {
-        &self.client_id
+        &self.id
     }
 
     /// The configuration.

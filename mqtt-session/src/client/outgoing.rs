@@ -11,7 +11,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 use mqtt_proto::{
-    Ack, Delivery, EncodeError, Packet, PacketId, Properties, PropertyId, PublishHead, QoS, ReasonCode, SharedPublish, Utf8String,
+    Ack, Delivery, EncodeError, Packet, PacketId, Properties, PropertyId, PublishHead, QoS, ReasonCode, SharedPublish,
+    Utf8String,
 };
 
 /// A message as the machine keeps it.
@@ -243,8 +244,8 @@ impl Client {
         let order = self.flights.next_order();
         let copy = message.clone(); // shares the bytes
         match self.flights.insert(Flight::Publish(Outgoing { token, message, order, on_wire: true })) {
-            Ok(id) => self.write_publish(now, &copy, delivery(copy.qos, id, false), true),
-            Err(_) => self.outbox.push_front(token, copy),
+            Some(id) => self.write_publish(now, &copy, delivery(copy.qos, id, false), true),
+            None => self.outbox.push_front(token, copy),
         }
     }
 
@@ -294,7 +295,12 @@ impl Client {
                 return Ok(());
             }
             // [MQTT-2.2.1-5]
-            Some(_) => return Err(ProtocolError::new("MQTT-2.2.1-5", "PUBACK for an identifier that stands for something else")),
+            Some(_) => {
+                return Err(ProtocolError::new(
+                    "MQTT-2.2.1-5",
+                    "PUBACK for an identifier that stands for something else",
+                ));
+            }
         }
         if let Some(Flight::Publish(out)) = self.flights.remove(ack.id) {
             self.settle(out.token, acknowledged(ack));
@@ -318,7 +324,12 @@ impl Client {
                 ReasonCode::Success
             }
             Some(Flight::Release { .. }) => ReasonCode::Success,
-            Some(_) => return Err(ProtocolError::new("MQTT-2.2.1-5", "PUBREC for an identifier that stands for something else")),
+            Some(_) => {
+                return Err(ProtocolError::new(
+                    "MQTT-2.2.1-5",
+                    "PUBREC for an identifier that stands for something else",
+                ));
+            }
             None => {
                 self.stats.unexpected_acks += 1;
                 ReasonCode::PacketIdentifierNotFound
@@ -370,7 +381,9 @@ impl Client {
         let mut again = Vec::new();
         for flight in self.flights.take_session() {
             match flight {
-                Flight::Publish(out) if republish && out.message.qos == QoS::AtLeastOnce => again.push((out.token, out.message)),
+                Flight::Publish(out) if republish && out.message.qos == QoS::AtLeastOnce => {
+                    again.push((out.token, out.message));
+                }
                 Flight::Publish(Outgoing { token, .. }) | Flight::Release { token, .. } => {
                     self.settle(token, Err(Failure::SessionLost));
                 }

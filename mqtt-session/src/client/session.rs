@@ -75,7 +75,9 @@ impl Client {
                     let message = Some(queued(now, out.token, &out.message));
                     inflight.push((out.order, InflightState { id, token: out.token, message }));
                 }
-                Flight::Release { token, order, .. } => inflight.push((*order, InflightState { id, token: *token, message: None })),
+                Flight::Release { token, order, .. } => {
+                    inflight.push((*order, InflightState { id, token: *token, message: None }));
+                }
                 Flight::Subscribe(_) | Flight::Unsubscribe(_) => {} // the desired state says all
             }
         }
@@ -87,7 +89,7 @@ impl Client {
             confirmed: desired.confirmed,
         };
         SessionState {
-            client_id: self.client_id.clone(),
+            client_id: self.id.clone(),
             inflight: inflight.into_iter().map(|(_, state)| state).collect(),
             queue: self.outbox.iter().map(|(token, message)| queued(now, *token, message)).collect(),
             incoming: self.inbox.session().collect(),
@@ -106,14 +108,16 @@ impl Client {
     ) -> Result<Self, ConfigError> {
         let mut client = Self::new(config, seed, now)?;
         if !state.client_id.is_empty() {
-            client.client_id = state.client_id;
+            client.id = state.client_id;
         }
         client.next_token = state.last_token;
         for inflight in state.inflight {
             let order = client.flights.next_order();
             let token = inflight.token;
             let flight = match inflight.message {
-                Some(message) => Flight::Publish(Outgoing { token, message: stored(now, message), order, on_wire: false }),
+                Some(message) => {
+                    Flight::Publish(Outgoing { token, message: stored(now, message), order, on_wire: false })
+                }
                 None => Flight::Release { token, reason: ReasonCode::Success, order, on_wire: false },
             };
             client.flights.put(inflight.id, flight);

@@ -8,8 +8,8 @@ use crate::Instant;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use mqtt_proto::{
-    Packet, PacketId, Properties, PropertiesBuilder, Property, ReasonCode, SubAck, Subscribe, SubscriptionOptions, TopicFilter,
-    UnsubAck, Unsubscribe,
+    Packet, PacketId, Properties, PropertiesBuilder, Property, ReasonCode, SubAck, Subscribe, SubscriptionOptions,
+    TopicFilter, UnsubAck, Unsubscribe,
 };
 
 /// What one SUBSCRIBE says beside its filters (5.0).
@@ -86,9 +86,9 @@ impl Client {
         &mut self,
         now: Instant,
         filters: Vec<(TopicFilter, SubscriptionOptions)>,
-        more: SubscribeOptions,
+        more: &SubscribeOptions,
     ) -> Result<Token, SubscribeError> {
-        self.check_subscribe(&filters, &more)?;
+        self.check_subscribe(&filters, more)?;
         let token = self.new_token();
         let reply = Reply { subscribe: true, reasons: alloc::vec![None; filters.len()] };
         self.subscriptions.replies.insert(token, reply);
@@ -232,12 +232,11 @@ impl Client {
                 break;
             }
             let Some(request) = self.subscriptions.take_first() else { break };
-            match refused {
-                Some(reason) => self.answer_request(request, reason),
-                None => {
-                    length += cost;
-                    batch.push(request);
-                }
+            if let Some(reason) = refused {
+                self.answer_request(request, reason);
+            } else {
+                length += cost;
+                batch.push(request);
             }
         }
         batch
@@ -260,7 +259,7 @@ impl Client {
     fn send_batch(&mut self, now: Instant, batch: Vec<Request>) {
         let subscribe = batch.first().is_some_and(|request| request.subscribe.is_some());
         let flight = if subscribe { Flight::Subscribe(batch.clone()) } else { Flight::Unsubscribe(batch.clone()) };
-        let Ok(id) = self.flights.insert(flight) else { return };
+        let Some(id) = self.flights.insert(flight) else { return };
         if self.send(now, &batch_packet(id, batch)).is_ok() {
             return;
         }
@@ -276,7 +275,9 @@ impl Client {
     pub(super) fn on_suback(&mut self, suback: SubAck) -> Result<(), ProtocolError> {
         match self.flights.get(suback.id) {
             Some(Flight::Subscribe(requests)) if requests.len() == suback.reasons.len() => {}
-            Some(Flight::Subscribe(_)) => return Err(ProtocolError::new("MQTT-3.8.4-6", "SUBACK with another number of Reason Codes")),
+            Some(Flight::Subscribe(_)) => {
+                return Err(ProtocolError::new("MQTT-3.8.4-6", "SUBACK with another number of Reason Codes"));
+            }
             _ => return Err(ProtocolError::new("MQTT-3.8.4-2", "SUBACK for no SUBSCRIBE of ours")),
         }
         self.answered(suback.id, suback.reasons);
@@ -362,7 +363,8 @@ fn batch_packet(id: PacketId, batch: Vec<Request>) -> Packet {
         return Packet::Unsubscribe(Unsubscribe { id, filters, properties: Properties::new() });
     };
     let mut properties = PropertiesBuilder::default();
-    for property in more.identifier.map(Property::SubscriptionIdentifier).into_iter().chain(more.user_properties.iter()) {
+    for property in more.identifier.map(Property::SubscriptionIdentifier).into_iter().chain(more.user_properties.iter())
+    {
         properties = properties.with(property);
     }
     let filters = batch.into_iter().filter_map(|request| Some((request.filter, request.subscribe?.0))).collect();

@@ -27,12 +27,17 @@ pub(super) fn machine_traces(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for source in sources.iter().filter(|source| !LOCKS.iter().any(|lock| source.path.ends_with(lock))) {
         for (index, line) in source.text.lines().enumerate() {
-            for trace in TRACES.iter().filter(|trace| line.contains(**trace)) {
+            for trace in TRACES.iter().filter(|trace| names(line, trace)) {
                 findings.push(Finding::new(&source.path, index + 1, format!("names `{trace}`")));
             }
         }
     }
     findings
+}
+
+/// Whether the line names it from its beginning: `job/work/done` is a topic and no folder.
+fn names(line: &str, trace: &str) -> bool {
+    line.match_indices(trace).any(|(at, _)| !line[..at].ends_with(char::is_alphanumeric))
 }
 
 /// `rust-version` stands in the root manifest; members inherit it, and no other file repeats the number.
@@ -74,6 +79,12 @@ mod tests {
                 machine_traces(&sources).into_iter().map(|finding| (finding.path, finding.line)).collect();
             assert_eq!(found, [("docs/a.md".to_owned(), 2)], "{trace}");
         }
+    }
+
+    #[test]
+    fn a_topic_is_no_path() {
+        let text = format!("publish(\"job{}done\")", concat!("/wo", "rk/"));
+        assert_eq!(machine_traces(&[Source::new("a.js", &text)]), []);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 const READ_SIZE: usize = 64 * 1024;
 /// Chunks of one vectored write.
 const SLICES: usize = 64;
+/// Writes in one turn; then reading has its turn too.
+const WRITES: usize = 16;
 /// How long a connection that the machine gave up may take to write its last bytes.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,7 @@ impl Driver {
             }
         }
         self.write();
+        self.shared.room.notify_waiters();
         if self.end_if_due().await {
             return true;
         }
@@ -154,10 +157,13 @@ impl Driver {
     fn write(&mut self) {
         let Link::Up(server, stream) = &self.link else { return };
         let mut inner = self.shared.lock();
-        while !inner.machine.transmit().is_empty() {
+        for _ in 0..WRITES {
+            if inner.machine.transmit().is_empty() {
+                return;
+            }
             match write_some(stream, &inner) {
                 Ok(written) => inner.machine.transmitted(self.shared.now(), written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     inner.io_error = Some((self.servers[*server].name.clone(), error));
                     drop(inner);
@@ -166,8 +172,6 @@ impl Driver {
                 }
             }
         }
-        drop(inner);
-        self.shared.room.notify_waiters();
     }
 
     fn read(&mut self) {
@@ -291,20 +295,21 @@ impl Driver {
         };
         let link = &mut self.link;
         let link = async {
+            let stream = match link {
+                Link::Down => return std::future::pending().await,
+                Link::Opening(_, opening) => return Woken::Opened(opening.await),
+                Link::Up(_, stream) => stream,
+            };
             let interest = match (reads, writes) {
                 (true, true) => Interest::READABLE | Interest::WRITABLE,
                 (true, false) => Interest::READABLE,
                 (false, true) => Interest::WRITABLE,
                 (false, false) => return std::future::pending().await,
             };
-            match link {
-                Link::Down => std::future::pending().await,
-                Link::Opening(_, opening) => Woken::Opened(opening.await),
-                Link::Up(_, stream) => match stream.ready(interest).await {
-                    Ok(ready) if ready.is_readable() || ready.is_read_closed() => Woken::Ready,
-                    Ok(_) => Woken::Other,
-                    Err(_) => Woken::Ready, // reading says what is wrong
-                },
+            match stream.ready(interest).await {
+                Ok(ready) if reads && (ready.is_readable() || ready.is_read_closed()) => Woken::Ready,
+                Ok(_) => Woken::Other,
+                Err(_) => Woken::Ready, // reading says what is wrong
             }
         };
         let blocked = &mut self.blocked;

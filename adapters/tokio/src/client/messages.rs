@@ -160,7 +160,8 @@ impl Routes {
         self.routes.retain(|route| !route.sender.is_closed());
         let topic = message.topic.as_str();
         let matching = |route: &Route| route.filters.iter().any(|filter| topic_trie::matches(filter.filter(), topic));
-        let mut senders: Vec<_> = self.routes.iter().filter(|route| matching(route)).map(|route| &route.sender).collect();
+        let mut senders: Vec<_> =
+            self.routes.iter().filter(|route| matching(route)).map(|route| &route.sender).collect();
         if senders.is_empty() {
             senders = self.routes.iter().filter(|route| route.filters.is_empty()).map(|route| &route.sender).collect();
         }
@@ -188,7 +189,9 @@ impl Routes {
         };
         if unclaimed.len() == self.capacity {
             if self.lagged == 0 {
-                tracing::warn!("messages arrive that no stream takes: call `Client::messages`, or keep the `Subscription`");
+                tracing::warn!(
+                    "messages arrive that no stream takes: call `Client::messages`, or keep the `Subscription`"
+                );
             }
             unclaimed.pop_front();
             self.lagged += 1;
