@@ -357,6 +357,12 @@ impl Broker {
         LocalId { slot, generation: self.locals.generation(slot) }
     }
 
+    /// Tells what `$SYS/{id}/memory` says from its next round on: bytes of memory that the process holds. The machine cannot
+    /// know; an adapter that can tells it about as often as `sys_interval`.
+    pub fn set_process_memory(&mut self, bytes: u64) {
+        self.sys.process_memory = Some(bytes);
+    }
+
     fn conn_id(&self, slot: u32) -> ConnId {
         ConnId { slot, generation: self.connections.generation(slot) }
     }
