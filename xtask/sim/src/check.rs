@@ -1,0 +1,328 @@
+//! The laws that a history must obey, each with its name.
+use crate::history::{Diary, History, Name, Sent};
+use crate::scenario::Faults;
+use mqtt_session::proto::QoS;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// A law that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The name of the law, one of [`CHECKS`].
+    pub law: &'static str,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law, self.what)
+    }
+}
+
+/// Every law, and what it says.
+pub const CHECKS: [(&str, &str); 12] = [
+    (
+        "acknowledged-kept",
+        "a QoS 1 or 2 message that was acknowledged reaches every session that lasts and had subscribed before",
+    ),
+    ("exactly-once", "a QoS 2 message is handed out once to each session that lasts"),
+    (
+        "order",
+        "messages of one publisher, topic and QoS are first handed out in the order in which they were published",
+    ),
+    ("unsubscribed", "what is published after UNSUBACK, or without any subscription, does not come"),
+    ("retained", "a newcomer finds the last retained message that was accepted, or a later one"),
+    ("wills", "a Will comes when a connection was lost, and never when none was"),
+    ("shared-once", "a shared group gets each acknowledged message, and in quiet times once"),
+    ("session-kept", "a session that lasts is there at every reconnect, with its subscriptions"),
+    ("no-protocol-error", "client machines find no fault with the broker: windows, identifiers, packets"),
+    ("budget", "queues stay within their limits at every moment"),
+    ("progress", "when the faults end, everything settles in bounded time"),
+    ("levels", "when everything has settled, no queue holds anything"),
+];
+
+pub(crate) fn violation(law: &'static str, what: impl Into<String>) -> Violation {
+    debug_assert!(CHECKS.iter().any(|(name, _)| *name == law), "a law has a name");
+    Violation { law, what: what.into() }
+}
+
+/// Checks a whole history.
+pub(crate) fn check(history: &History, faults: Faults) -> Result<(), Violation> {
+    let judge = Judge { history, faults, messages: messages(history) };
+    for client in 0..history.clients.len() {
+        judge.protocol(client)?;
+        judge.sessions(client)?;
+        judge.kept(client)?;
+        judge.once(client)?;
+        judge.order(client)?;
+        judge.unsubscribed(client)?;
+        judge.wills(client)?;
+    }
+    judge.shared()?;
+    judge.probes()?;
+    judge.retained()
+}
+
+fn messages(history: &History) -> BTreeMap<Name, &Sent> {
+    let of = |(client, diary): (usize, &'_ Diary)| (client, diary.sent.len());
+    let sizes: Vec<_> = history.clients.iter().enumerate().map(of).collect();
+    let names = sizes.into_iter().flat_map(|(client, count)| (0..count as u32).map(move |n| (client, n)));
+    names.map(|name| (name, &history.clients[name.0].sent[name.1 as usize])).collect()
+}
+
+struct Judge<'a> {
+    history: &'a History,
+    faults: Faults,
+    messages: BTreeMap<Name, &'a Sent>,
+}
+
+fn show(name: Name) -> String {
+    format!("message {}.{}", name.0, name.1)
+}
+
+impl Judge<'_> {
+    fn diary(&self, client: usize) -> &Diary {
+        &self.history.clients[client]
+    }
+
+    /// Messages of the client's broker, with who sent them.
+    fn of_broker(&self, broker: usize) -> impl Iterator<Item = (Name, &Sent)> {
+        self.messages
+            .iter()
+            .filter(move |(name, _)| self.history.clients[name.0].broker == broker)
+            .map(|(name, sent)| (*name, *sent))
+    }
+
+    fn protocol(&self, client: usize) -> Result<(), Violation> {
+        match self.diary(client).protocol_errors.first() {
+            Some(error) => Err(violation("no-protocol-error", format!("client {client}: {error}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn sessions(&self, client: usize) -> Result<(), Violation> {
+        let diary = self.diary(client);
+        if diary.durable && diary.sessions_lost > 0 {
+            return Err(violation("session-kept", format!("client {client} lost its session")));
+        }
+        Ok(())
+    }
+
+    /// A session that must get everything: it lasts, or it was never interrupted.
+    fn is_steady(&self, diary: &Diary) -> bool {
+        diary.durable || (diary.connections == 1 && diary.lost_connections == 0 && self.history.crashes == 0)
+    }
+
+    fn kept(&self, client: usize) -> Result<(), Violation> {
+        let diary = self.diary(client);
+        if !self.is_steady(diary) {
+            return Ok(());
+        }
+        let got: BTreeSet<Name> = diary.got.iter().map(|got| got.name).collect();
+        for (name, sent) in self.of_broker(diary.broker) {
+            if sent.qos == QoS::AtMostOnce || sent.settled != Some(true) || got.contains(&name) {
+                continue;
+            }
+            let due = diary.wishes.iter().find(|wish| {
+                wish.parts().0.is_none()
+                    && wish.qos > QoS::AtMostOnce
+                    && wish.granted.is_some_and(|at| at < sent.at)
+                    && wish.ended.is_none()
+                    && wish.matches(&sent.topic)
+            });
+            if let Some(wish) = due {
+                let what = format!("client {client} never got {} on {} for {}", show(name), sent.topic, wish.filter);
+                return Err(violation("acknowledged-kept", what));
+            }
+        }
+        Ok(())
+    }
+
+    fn once(&self, client: usize) -> Result<(), Violation> {
+        let diary = self.diary(client);
+        if diary.sessions_lost > 0 || (!diary.durable && diary.connections > 1) {
+            return Ok(());
+        }
+        let mut counts: BTreeMap<Name, usize> = BTreeMap::new();
+        for got in diary.got.iter().filter(|got| got.qos == QoS::ExactlyOnce && !got.retain) {
+            *counts.entry(got.name).or_default() += 1;
+        }
+        for (name, count) in counts {
+            let Some(sent) = self.messages.get(&name) else { continue };
+            // Each group that the client is a member of may give it the message once more.
+            let groups: BTreeSet<&str> = diary
+                .wishes
+                .iter()
+                .filter(|wish| wish.parts().0.is_some() && wish.matches(&sent.topic))
+                .map(|wish| wish.filter.as_str())
+                .collect();
+            let plain = diary.wishes.iter().any(|wish| wish.parts().0.is_none() && wish.matches(&sent.topic));
+            if count > groups.len() + usize::from(plain) {
+                let what = format!("client {client} got {} {count} times", show(name));
+                return Err(violation("exactly-once", what));
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&self, client: usize) -> Result<(), Violation> {
+        let diary = self.diary(client);
+        let mut seen = BTreeSet::new();
+        let mut last: BTreeMap<(usize, &str, QoS, QoS), u32> = BTreeMap::new();
+        for got in diary.got.iter().filter(|got| !got.retain) {
+            let Some(sent) = self.messages.get(&got.name) else { continue };
+            let shared = diary.wishes.iter().any(|wish| wish.parts().0.is_some() && wish.matches(&sent.topic));
+            if shared || !seen.insert(got.name) {
+                continue;
+            }
+            let key = (got.name.0, sent.topic.as_str(), sent.qos, got.qos);
+            if let Some(before) = last.insert(key, got.name.1).filter(|before| *before > got.name.1) {
+                let what = format!("client {client} got {} after {}", show(got.name), show((got.name.0, before)));
+                return Err(violation("order", what));
+            }
+        }
+        Ok(())
+    }
+
+    fn unsubscribed(&self, client: usize) -> Result<(), Violation> {
+        let diary = self.diary(client);
+        for got in &diary.got {
+            let Some(sent) = self.messages.get(&got.name) else {
+                return Err(violation(
+                    "unsubscribed",
+                    format!("client {client} got {} out of nothing", show(got.name)),
+                ));
+            };
+            let wanted = diary.wishes.iter().any(|wish| {
+                wish.matches(&sent.topic)
+                    && wish.gone.is_none_or(|gone| gone >= sent.at || got.retain && gone > wish.asked)
+            });
+            if !wanted {
+                let what = format!("client {client} got {} on {} without wanting it", show(got.name), sent.topic);
+                return Err(violation("unsubscribed", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the broker saw decides: a crash forgets what it saw, so that runs with crashes show only Wills that nobody may see.
+    fn wills(&self, client: usize) -> Result<(), Violation> {
+        let diary = self.diary(client);
+        for (watcher, seen) in self.history.clients.iter().enumerate().filter(|(watcher, _)| *watcher != client) {
+            let count = seen.wills.get(&client).copied().unwrap_or(0);
+            if count > 0 && (!diary.has_will || diary.losses.is_empty() && self.history.crashes == 0) {
+                let what = format!("client {watcher} saw the Will of {client}, which was never lost");
+                return Err(violation("wills", what));
+            }
+            let lost = |wish: &&crate::history::Wish| {
+                diary.losses.iter().any(|at| wish.granted.is_some_and(|granted| granted < *at))
+            };
+            let due = seen.durable
+                && seen.broker == diary.broker
+                && seen
+                    .wishes
+                    .iter()
+                    .filter(|wish| wish.filter == "w/#" && wish.ended.is_none())
+                    .any(|wish| lost(&wish));
+            if due && diary.has_will && count == 0 && self.history.crashes == 0 {
+                let what = format!("client {watcher} never saw the Will of {client}, which was lost");
+                return Err(violation("wills", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every group with a member that lasts gets every acknowledged message.
+    fn shared(&self) -> Result<(), Violation> {
+        for (client, diary) in self.history.clients.iter().enumerate().filter(|(_, diary)| diary.durable) {
+            for wish in diary.wishes.iter().filter(|wish| wish.parts().0.is_some() && wish.ended.is_none()) {
+                for (name, sent) in self.of_broker(diary.broker) {
+                    let due = sent.settled == Some(true)
+                        && sent.qos == QoS::AtLeastOnce // QoS 2 ends with its member's session [MQTT-4.8.2-5]
+                        && wish.qos > QoS::AtMostOnce
+                        && wish.granted.is_some_and(|at| at < sent.at)
+                        && wish.matches(&sent.topic);
+                    // Members that took it at QoS 0 may have lost it.
+                    let weak = self.history.clients.iter().any(|other| {
+                        other.wishes.iter().any(|it| it.filter == wish.filter && it.qos == QoS::AtMostOnce)
+                    });
+                    let got = self.history.clients.iter().any(|other| other.got.iter().any(|got| got.name == name));
+                    if due && !weak && !got {
+                        let what = format!("nobody got {} for {} of client {client}", show(name), wish.filter);
+                        return Err(violation("shared-once", what));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// In the quiet at the end, subscriptions are exactly what the clients believe: once for all plain ones, once for each
+    /// group. At QoS 0 a client that is slow to take its messages may miss one.
+    fn probes(&self) -> Result<(), Violation> {
+        for (name, sent) in self.messages.iter().filter(|(_, sent)| sent.probe) {
+            let broker = self.history.clients[name.0].broker;
+            let mut groups: BTreeMap<&str, bool> = BTreeMap::new();
+            let (mut beyond, mut missable) = (0, 0);
+            for (client, diary) in self.history.clients.iter().enumerate().filter(|(_, diary)| diary.broker == broker) {
+                let live = || diary.wishes.iter().filter(|wish| wish.ended.is_none() && wish.matches(&sent.topic));
+                let best = live().filter(|wish| wish.parts().0.is_none()).map(|wish| wish.qos).max();
+                for wish in live().filter(|wish| wish.parts().0.is_some()) {
+                    *groups.entry(&wish.filter).or_insert(false) |= wish.qos == QoS::AtMostOnce;
+                }
+                let count = diary.got.iter().filter(|got| got.name == *name && !got.retain).count();
+                if count == 0 && best > Some(QoS::AtMostOnce) {
+                    let what = format!(
+                        "client {client} has a subscription for {}, and {} did not come",
+                        sent.topic,
+                        show(*name)
+                    );
+                    return Err(violation("session-kept", what));
+                }
+                missable += usize::from(best == Some(QoS::AtMostOnce));
+                beyond += count;
+                beyond -= usize::from(best > Some(QoS::AtMostOnce));
+            }
+            let sure = groups.values().filter(|missable| !**missable).count();
+            if beyond < sure || beyond > groups.len() + missable {
+                let what = format!(
+                    "{} came {beyond} times more than to plain subscriptions, for groups {groups:?}",
+                    show(*name)
+                );
+                return Err(violation("shared-once", what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each retained topic has one writer.
+    fn retained(&self) -> Result<(), Violation> {
+        for newcomer in self.history.clients.iter().filter(|diary| diary.wishes.iter().any(|wish| wish.filter == "r/#"))
+        {
+            for (client, diary) in self.history.clients.iter().enumerate() {
+                if diary.broker != newcomer.broker {
+                    continue;
+                }
+                let topic = format!("r/{client}");
+                let written: Vec<(u32, &Sent)> =
+                    (0..).zip(&diary.sent).filter(|(_, sent)| sent.topic == topic).collect();
+                let last = written
+                    .iter()
+                    .filter(|(_, s)| s.settled == Some(true) && s.qos > QoS::AtMostOnce)
+                    .map(|(n, _)| *n)
+                    .max();
+                let found = newcomer.retained.get(&topic);
+                let fits = match (last, found) {
+                    (None, None) => true,
+                    (Some(_), None) => false,
+                    (last, Some(found)) => found.0 == client && last.is_none_or(|last| found.1 >= last),
+                };
+                if !fits {
+                    let what = format!("{topic} holds {found:?}, the last that was accepted is {last:?}");
+                    return Err(violation("retained", what));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! A broker's disk: batches are volatile until a sync has taken them; a crash keeps some first part of what was not synced.
+//!
+//! Invariants: a sync covers what was there when it began (group commit); what was reported as stored survives. A batch that
+//! was torn by a crash is not there at all, and neither is anything behind it: that is what checksums in a log give.
+use mqtt_session::broker::{MemoryStore, StoreBatch, StoreSeq};
+use mqtt_session::{Instant, Rng};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    synced: MemoryStore,
+    volatile: VecDeque<StoreBatch>,
+    /// When the sync under way ends, and how many batches it covers.
+    syncing: Option<(Instant, usize)>,
+}
+
+impl Disk {
+    /// Takes a batch; a sync begins if none is under way.
+    pub(crate) fn write(&mut self, now: Instant, batch: StoreBatch, slow: bool, rng: &mut Rng) {
+        self.volatile.push_back(batch);
+        self.begin(now, slow, rng);
+    }
+
+    fn begin(&mut self, now: Instant, slow: bool, rng: &mut Rng) {
+        if self.syncing.is_none() && !self.volatile.is_empty() {
+            let most = if slow { 300_000_000 } else { 50_000 };
+            let takes = Duration::from_nanos(rng.below(most));
+            self.syncing = Some((now + takes, self.volatile.len()));
+        }
+    }
+
+    /// When the sync under way ends.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.syncing.map(|(at, _)| at)
+    }
+
+    /// Ends the sync; the last batch that is kept now.
+    pub(crate) fn sync(&mut self, now: Instant, slow: bool, rng: &mut Rng) -> Option<StoreSeq> {
+        let (_, count) = self.syncing.take_if(|(at, _)| *at <= now)?;
+        let mut last = None;
+        for batch in self.volatile.drain(..count) {
+            self.synced.apply(&batch);
+            last = Some(batch.seq);
+        }
+        self.begin(now, slow, rng);
+        last
+    }
+
+    /// The power goes: of what was not synced, some first part is on the disk all the same.
+    pub(crate) fn crash(&mut self, rng: &mut Rng) -> (usize, usize) {
+        let kept = rng.below(self.volatile.len() as u64 + 1) as usize;
+        let lost = self.volatile.len() - kept;
+        for batch in self.volatile.drain(..kept) {
+            self.synced.apply(&batch);
+        }
+        self.volatile.clear();
+        self.syncing = None;
+        (kept, lost)
+    }
+
+    /// What a restart finds.
+    pub(crate) fn contents(&self) -> &MemoryStore {
+        &self.synced
+    }
+}

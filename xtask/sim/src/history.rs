@@ -1,0 +1,98 @@
+//! What the well-behaved clients asked for and saw: facts alone, judged by `check`.
+use mqtt_session::Instant;
+use mqtt_session::client::Token;
+use mqtt_session::proto::QoS;
+use std::collections::BTreeMap;
+
+/// Names a message: who published it, and his how-manieth it is.
+pub(crate) type Name = (usize, u32);
+
+/// A message that a user published.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) topic: String,
+    pub(crate) qos: QoS,
+    pub(crate) at: Instant,
+    pub(crate) token: Token,
+    /// Its token was settled: accepted, or not.
+    pub(crate) settled: Option<bool>,
+    /// A probe of the end, when nothing is in the way any more.
+    pub(crate) probe: bool,
+}
+
+/// A message that a client was handed.
+#[derive(Clone, Debug)]
+pub(crate) struct Got {
+    pub(crate) name: Name,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+}
+
+/// One time that a filter was wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) filter: String,
+    pub(crate) qos: QoS,
+    pub(crate) asked: Instant,
+    pub(crate) token: Token,
+    pub(crate) granted: Option<Instant>,
+    pub(crate) ended: Option<(Instant, Token)>,
+    pub(crate) gone: Option<Instant>,
+}
+
+impl Wish {
+    /// The shared group, if the filter has one, and the filter proper.
+    pub(crate) fn parts(&self) -> (Option<&str>, &str) {
+        match self.filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+            Some((group, filter)) => (Some(group), filter),
+            None => (None, &self.filter),
+        }
+    }
+
+    pub(crate) fn matches(&self, topic: &str) -> bool {
+        matches(self.parts().1, topic)
+    }
+}
+
+/// The rule of section 4.7 in its plainest form; the simulation's topics do not begin with `$`.
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (Some(want), Some(level)) if want == "+" || want == level => {}
+            _ => return false,
+        }
+    }
+}
+
+/// One client's part.
+#[derive(Debug, Default)]
+pub(crate) struct Diary {
+    pub(crate) broker: usize,
+    pub(crate) durable: bool,
+    pub(crate) wishes: Vec<Wish>,
+    pub(crate) got: Vec<Got>,
+    pub(crate) sent: Vec<Sent>,
+    /// Wills of others that it saw, by client.
+    pub(crate) wills: BTreeMap<usize, u32>,
+    /// The server did not have the session that it should have had.
+    pub(crate) sessions_lost: u32,
+    pub(crate) connections: u32,
+    /// Connections that ended without DISCONNECT.
+    pub(crate) lost_connections: u32,
+    /// When the broker saw connections end without a good-bye.
+    pub(crate) losses: Vec<Instant>,
+    /// What the machine calls violations of the protocol by the broker.
+    pub(crate) protocol_errors: Vec<String>,
+    pub(crate) has_will: bool,
+    /// The retained messages that a newcomer found at the end, by topic (kept at the newcomer alone).
+    pub(crate) retained: BTreeMap<String, Name>,
+}
+
+/// Everybody's parts.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) clients: Vec<Diary>,
+    pub(crate) crashes: u32,
+}

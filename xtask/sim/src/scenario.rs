@@ -1,0 +1,102 @@
+//! What one simulation is made of: everything that the seed does not decide by itself can be made smaller by hand.
+use mqtt_session::Rng;
+use std::fmt;
+
+/// One simulation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// Decides all the rest, and every choice while the simulation runs.
+    pub seed: u64,
+    /// Things that the clients' users do, before the faults stop and everything has to settle.
+    pub steps: u32,
+    /// Well-behaved clients.
+    pub clients: usize,
+    /// Brokers, each with its own disk; a client stays with one.
+    pub brokers: usize,
+    /// Which faults happen.
+    pub faults: Faults,
+}
+
+/// Kinds of faults; each can be turned off to find out which one matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// Connections are cut, with bytes under way lost.
+    pub cuts: bool,
+    /// One side is not told of a cut.
+    pub half_open: bool,
+    /// Bytes travel in portions of any size, with delays that differ.
+    pub portions: bool,
+    /// Brokers crash at any moment, with whatever their disk had not synced, and restart.
+    pub crashes: bool,
+    /// Syncs take long, so that acknowledgments wait.
+    pub slow_disk: bool,
+    /// Clients stop reading, or stop altogether for a while and find their clock ahead.
+    pub freezes: bool,
+    /// Strangers send garbage, floods, half packets, and take each other's sessions over.
+    pub noise: bool,
+}
+
+impl Faults {
+    pub const NONE: Self = Self {
+        cuts: false,
+        half_open: false,
+        portions: false,
+        crashes: false,
+        slow_disk: false,
+        freezes: false,
+        noise: false,
+    };
+
+    /// The switches, with their names.
+    pub fn switches(&mut self) -> [(&'static str, &mut bool); 7] {
+        [
+            ("cuts", &mut self.cuts),
+            ("half-open", &mut self.half_open),
+            ("portions", &mut self.portions),
+            ("crashes", &mut self.crashes),
+            ("slow-disk", &mut self.slow_disk),
+            ("freezes", &mut self.freezes),
+            ("noise", &mut self.noise),
+        ]
+    }
+}
+
+impl Scenario {
+    /// The scenario of a seed: most have most faults, some have few, so that simple bugs show in simple runs.
+    pub fn of(seed: u64, steps: u32) -> Self {
+        let mut rng = generator(seed, 0);
+        let mut faults = Faults::NONE;
+        for (_, switch) in faults.switches() {
+            *switch = rng.below(3) > 0;
+        }
+        if rng.below(8) == 0 {
+            faults = Faults::NONE;
+        }
+        let clients = 2 + rng.below(8) as usize;
+        let brokers = 1 + rng.below(2) as usize;
+        Self { seed, steps, clients, brokers, faults }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, steps, clients, brokers, mut faults } = self.clone();
+        write!(f, "--seed {seed} --steps {steps} --clients {clients} --brokers {brokers} --faults ")?;
+        let on: Vec<&str> = faults.switches().into_iter().filter(|(_, on)| **on).map(|(name, _)| name).collect();
+        f.write_str(if on.is_empty() { "none" } else { "" })?;
+        f.write_str(&on.join(","))
+    }
+}
+
+/// The generator of one part of a simulation, so that parts do not disturb each other's choices.
+pub(crate) fn generator(seed: u64, part: u64) -> Rng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&part.to_le_bytes());
+    bytes[16] = 1; // never all zero
+    let mut rng = Rng::new(bytes);
+    for _ in 0..8 {
+        rng.next_u64(); // close seeds part ways
+    }
+    rng
+}
