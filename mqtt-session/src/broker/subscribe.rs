@@ -187,6 +187,7 @@ impl Broker {
             log.online.insert(slot);
         }
         session.cursors.insert(key, Cursor::new(log.end()));
+        self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), log.end()));
         key
     }
 
