@@ -648,7 +648,7 @@ impl Cast {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     /// Whatever happens, and whenever the broker stops: nothing acknowledged is lost, QoS 2 comes once.
     #[test]
@@ -755,7 +755,7 @@ fn apply(world: &mut World, clients: &mut [Option<Client>; 3], change: &Change) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 
     /// Replaying all operations makes what the broker has, and applying them twice makes no difference; a broker made of
     /// it has it again.

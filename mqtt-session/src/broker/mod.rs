@@ -198,7 +198,7 @@ impl Broker {
             Completion::Authenticated { id, outcome } => self.handle_authenticated(id, outcome),
             Completion::Authorized { id, decision, cache_for } => self.handle_authorized(id, decision, cache_for),
             Completion::Stored { upto } => {
-                self.store.watermark = self.store.watermark.max(upto);
+                self.store.kept(upto);
                 self.open_gates();
             }
             Completion::StoreFailed { seq } => self.fail_gates(seq),

@@ -27,17 +27,18 @@ impl Broker {
         for kept in store.retained.values() {
             broker.restore_retained(kept.at(now, wall));
         }
-        let read = |filter: &TopicFilter| {
-            filter.is_shared() || store.sessions.values().any(|session| session.cursors.contains_key(filter))
-        };
+        let read: BTreeSet<&TopicFilter> = store.sessions.values().flat_map(|session| session.cursors.keys()).collect();
         for (filter, log) in &store.logs {
-            if read(filter) {
+            if filter.is_shared() || read.contains(filter) {
                 broker.restore_log(filter, log, &messages);
             }
         }
         let slots: Vec<u32> = store.sessions.values().map(|session| broker.restore_session(session)).collect();
-        for (filter, log) in &store.logs {
-            broker.restore_group(filter, log, store);
+        let all = store.sessions.values().flat_map(|session| session.outgoing.values());
+        let held: BTreeSet<(&TopicFilter, MessageId)> =
+            all.filter_map(|delivery| Some((delivery.group.as_ref()?, delivery.message))).collect();
+        for (filter, log) in store.logs.iter().filter(|(filter, _)| filter.is_shared()) {
+            broker.restore_group(filter, log, &held);
         }
         for (slot, session) in slots.iter().zip(store.sessions.values()) {
             broker.restore_deliveries(*slot, session, &messages);
@@ -108,10 +109,7 @@ impl Broker {
     }
 
     /// A group goes on at the first entry that nobody is done with or holds at QoS 2.
-    fn restore_group(&mut self, filter: &TopicFilter, stored: &StoredLog, store: &MemoryStore) {
-        if !filter.is_shared() {
-            return;
-        }
+    fn restore_group(&mut self, filter: &TopicFilter, stored: &StoredLog, held: &BTreeSet<(&TopicFilter, MessageId)>) {
         let Some(group) = self.group_by_filter.get(filter).copied() else {
             // Its members ended with their connections, and so did the group.
             if let Some(key) = self.log_by_filter.get(filter).copied() {
@@ -119,14 +117,7 @@ impl Broker {
             }
             return;
         };
-        let held: BTreeSet<MessageId> = store
-            .sessions
-            .values()
-            .flat_map(|session| session.outgoing.values())
-            .filter(|delivery| delivery.group.as_ref() == Some(filter))
-            .map(|delivery| delivery.message)
-            .collect();
-        let held = stored.entries.iter().filter(|(_, id)| held.contains(id)).map(|(at, _)| *at).collect();
+        let held = stored.entries.iter().filter(|(_, id)| held.contains(&(filter, **id))).map(|(at, _)| *at).collect();
         self.resume_group(group, &stored.settled, &held);
     }
 

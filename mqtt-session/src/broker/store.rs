@@ -128,6 +128,11 @@ impl Store {
         self.ops.push(op);
     }
 
+    /// The store has kept all batches up to this one.
+    pub(super) fn kept(&mut self, upto: StoreSeq) {
+        self.watermark = self.watermark.max(upto.min(self.handed_out)); // what was not handed out cannot be kept
+    }
+
     /// The batch that must be kept before a reply to the changes so far may leave.
     pub(super) fn due(&self) -> StoreSeq {
         StoreSeq(self.handed_out.0 + u64::from(!self.ops.is_empty()))
