@@ -213,9 +213,8 @@ fn qos_2_from_a_publisher_is_taken_once() {
 #[test]
 fn a_refused_qos_2_message_leaves_its_identifier_free() {
     // [MQTT-4.3.3-9]: what a quota refused must not swallow the next message under the same identifier
-    let mut world = World::new();
     let config = Config { max_retained_messages: 0, sys_interval: Duration::ZERO, ..Config::default() };
-    world.config = Arc::new(config);
+    let mut world = World { config: Arc::new(config), ..World::new() };
     world.crash();
     let (publisher, _) = world.bench.connect(persistent(Version::V5, "p", FOREVER));
     world.bench.send(publisher, Publish { retain: true, ..message("a", "1", QoS::ExactlyOnce) });
@@ -562,30 +561,38 @@ impl Cast {
         cast
     }
 
-    fn play(&mut self, step: Step) {
+    fn play(&mut self, step: &Step) {
         let bench = &mut self.world.bench;
-        match step {
+        match *step {
             Step::Publish { publisher, qos, retain } => self.publishers[publisher].send(bench, qos, retain),
             Step::Receive(publisher) => self.publishers[publisher].receive(bench),
             Step::Acknowledge { subscriber, index } => {
                 self.subscribers[subscriber].acknowledge(bench, index);
             }
-            Step::Connect(subscriber) => drop(self.subscribers[subscriber].connect(bench)),
+            Step::Connect(subscriber) => {
+                self.subscribers[subscriber].connect(bench);
+            }
             Step::Cut(subscriber) => {
                 let subscriber = &mut self.subscribers[subscriber];
                 subscriber.receive(bench);
-                subscriber.client.take().into_iter().for_each(|client| bench.cut(client));
+                if let Some(client) = subscriber.client.take() {
+                    bench.cut(client);
+                }
             }
             Step::CutPublisher(publisher) => {
-                self.publishers[publisher].client.take().into_iter().for_each(|client| bench.cut(client));
+                if let Some(client) = self.publishers[publisher].client.take() {
+                    bench.cut(client);
+                }
             }
             Step::Keep(most) => self.world.keep(most),
             Step::Crash => {
-                self.subscribers.iter_mut().for_each(|subscriber| {
+                for subscriber in &mut self.subscribers {
                     subscriber.receive(bench);
                     subscriber.client = None;
-                });
-                self.publishers.iter_mut().for_each(|publisher| publisher.client = None);
+                }
+                for publisher in &mut self.publishers {
+                    publisher.client = None;
+                }
                 self.world.crash();
             }
         }
@@ -621,7 +628,9 @@ impl Cast {
             [("all", &all.received), ("overlap", &overlap.received), ("once", &once.received), ("group", &group)]
         {
             let mut counts = BTreeMap::<&String, usize>::new();
-            received.iter().for_each(|text| *counts.entry(text).or_default() += 1);
+            for text in received {
+                *counts.entry(text).or_default() += 1;
+            }
             for (text, qos) in &sent {
                 let count = counts.get(text).copied().unwrap_or(0);
                 assert!(count >= 1, "{name} lost {text}");
@@ -655,7 +664,7 @@ proptest! {
     fn nothing_is_lost_and_nothing_comes_twice(steps in prop::collection::vec(step(), 1..120)) {
         let mut cast = Cast::new();
         for step in steps {
-            cast.play(step);
+            cast.play(&step);
         }
         cast.finish();
         cast.check();
@@ -705,52 +714,52 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
+/// The client whose change it is, and the packet that it sends; the rest is done at once.
 fn apply(world: &mut World, clients: &mut [Option<Client>; 3], change: &Change) {
     let bench = &mut world.bench;
-    let open = |bench: &Bench, client: &Option<Client>| client.filter(|client| !bench.is_closed(*client));
-    match *change {
+    let (who, packet): (usize, Packet) = match *change {
         Change::Connect { client, clean_start, expiry, with_will } => {
             let will = with_will.then(|| Will { qos: QoS::AtLeastOnce, retain: true, ..will("a/b", "will") });
             let connect = Connect { clean_start, will, ..persistent(Version::V5, &format!("c{client}"), expiry) };
             clients[client] = Some(bench.connect(connect).0);
+            return;
         }
-        Change::Cut(client) => open(bench, &clients[client]).into_iter().for_each(|client| bench.cut(client)),
-        Change::Disconnect(client) => {
-            open(bench, &clients[client]).into_iter().for_each(|client| bench.disconnect(client, ReasonCode::Success));
-        }
-        Change::Subscribe { client, filter, qos } => {
-            open(bench, &clients[client]).into_iter().for_each(|c| bench.send(c, subscribe(FILTERS[filter], qos)));
-        }
+        Change::Cut(client) => return clients[client].into_iter().for_each(|client| bench.cut(client)),
+        Change::Sleep(seconds) => return bench.sleep(Duration::from_secs(seconds)),
+        Change::Acknowledge(client) => return clients[client].into_iter().for_each(|c| acknowledge_all(bench, c)),
+        Change::Disconnect(client) => (client, Disconnect::from(ReasonCode::Success).into()),
+        Change::Subscribe { client, filter, qos } => (client, subscribe(FILTERS[filter], qos).into()),
         Change::Unsubscribe { client, filter: index } => {
             let filters = vec![filter(FILTERS[index])];
-            let unsubscribe = Unsubscribe { id: pid(78), filters, properties: Properties::new() };
-            open(bench, &clients[client]).into_iter().for_each(|client| bench.send(client, unsubscribe.clone()));
+            (client, Unsubscribe { id: pid(78), filters, properties: Properties::new() }.into())
         }
         Change::Publish { client, topic, qos, retain, empty, expires } => {
-            let expiry = expires.then_some(Property::MessageExpiryInterval(10));
-            let properties = properties(expiry);
+            let properties = properties(expires.then_some(Property::MessageExpiryInterval(10)));
             let payload = if empty { "" } else { "x" };
-            let publish = Publish { retain, properties, ..message(TOPICS[topic], payload, qos) };
-            open(bench, &clients[client]).into_iter().for_each(|client| bench.send(client, publish.clone()));
+            (client, Publish { retain, properties, ..message(TOPICS[topic], payload, qos) }.into())
         }
-        Change::Acknowledge(client) => {
-            let Some(client) = open(bench, &clients[client]) else { return };
-            for packet in bench.recv_all(client) {
-                match packet {
-                    Packet::Publish(publish) => match publish.delivery {
-                        Delivery::AtMostOnce => {}
-                        Delivery::AtLeastOnce { id, .. } => bench.send(client, Packet::PubAck(ack(id.get()))),
-                        Delivery::ExactlyOnce { id, .. } => bench.send(client, Packet::PubRec(ack(id.get()))),
-                    },
-                    Packet::PubRel(release) => bench.send(client, Packet::PubComp(ack(release.id.get()))),
-                    _ => {}
-                }
-            }
+        Change::Release(client) => (client, Packet::PubRel(ack(10))),
+    };
+    if let Some(client) = clients[who].filter(|client| !bench.is_closed(*client)) {
+        bench.send(client, packet);
+    }
+}
+
+/// Takes what has come and acknowledges it.
+fn acknowledge_all(bench: &mut Bench, client: Client) {
+    for packet in bench.recv_all(client) {
+        let answer = match packet {
+            Packet::Publish(publish) => match publish.delivery {
+                Delivery::AtMostOnce => continue,
+                Delivery::AtLeastOnce { id, .. } => Packet::PubAck(ack(id.get())),
+                Delivery::ExactlyOnce { id, .. } => Packet::PubRec(ack(id.get())),
+            },
+            Packet::PubRel(release) => Packet::PubComp(ack(release.id.get())),
+            _ => continue,
+        };
+        if !bench.is_closed(client) {
+            bench.send(client, answer);
         }
-        Change::Release(client) => {
-            open(bench, &clients[client]).into_iter().for_each(|client| bench.send(client, Packet::PubRel(ack(10))));
-        }
-        Change::Sleep(seconds) => bench.sleep(Duration::from_secs(seconds)),
     }
 }
 

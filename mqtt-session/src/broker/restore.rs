@@ -134,7 +134,9 @@ impl Broker {
                 None => places.get(&delivery.message).map_or(Origin::Pushed, |places| Origin::Logs(places.clone())),
             };
             let mut identifiers = Identifiers::None;
-            delivery.identifiers.iter().for_each(|identifier| identifiers.push(*identifier));
+            for identifier in &delivery.identifiers {
+                identifiers.push(*identifier);
+            }
             let head = Head { qos: QoS::ExactlyOnce, retain: delivery.retain, identifiers, origin };
             let stage = if delivery.released { Stage::Released } else { Stage::Published };
             all.push(Inflight { id, message, message_id: delivery.message, head, stage, attempted: true });

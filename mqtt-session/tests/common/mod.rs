@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 mod answers;
+#[allow(unused_imports)] // likewise
 pub use answers::*;
 
 use bytes::{Bytes, BytesMut};
