@@ -2,6 +2,7 @@
 //!
 //! Invariants: no IO, no clock, no randomness, no lock, no unsafe; the same bytes always give the same
 //! packets. Nothing is buffered beyond the size limit that the caller sets.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -103,7 +103,7 @@ pub(crate) fn check_plain(bytes: &[u8]) -> Result<(), TextError> {
         return Ok(());
     }
     check_closely(bytes)?;
-    if bytes.iter().any(is_wildcard) { Err(TextError::Wildcard) } else { Ok(()) }
+    if bytes.iter().copied().any(is_wildcard) { Err(TextError::Wildcard) } else { Ok(()) }
 }
 
 /// Whether the string is neither a text with wildcards nor one that is not ASCII: the common case, found fast.
@@ -113,7 +113,7 @@ pub(crate) fn is_plain_ascii(bytes: &[u8]) -> bool {
 }
 
 /// `+` or `#`.
-pub(crate) const fn is_wildcard(byte: &u8) -> bool {
+pub(crate) const fn is_wildcard(byte: u8) -> bool {
     matches!(byte, b'+' | b'#')
 }
 

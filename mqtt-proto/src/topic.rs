@@ -127,7 +127,7 @@ impl TopicFilter {
 
     /// Whether the filter contains a wildcard.
     pub fn has_wildcard(&self) -> bool {
-        self.as_bytes().iter().any(text::is_wildcard)
+        self.as_bytes().iter().copied().any(text::is_wildcard)
     }
 }
 
@@ -174,7 +174,7 @@ fn check_filter_closely(bytes: &[u8]) -> Result<u16, TextError> {
     if name.is_empty() {
         return Err(TextError::ShareName);
     }
-    if filter.is_empty() || name.iter().any(text::is_wildcard) {
+    if filter.is_empty() || name.iter().copied().any(text::is_wildcard) {
         return Err(TextError::Share);
     }
     check_levels(filter)?;

@@ -42,16 +42,23 @@ impl SeededHash {
     #[inline]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> u32 {
         let mut state = self.first ^ bytes.len() as u64;
-        let mut rest = bytes;
-        while rest.len() > 16 {
-            let (block, tail) = rest.split_at(16);
-            state = fold(head8(block) ^ state, tail8(block) ^ self.second);
-            rest = tail;
-        }
-        let (low, high) = match rest.len() {
-            8.. => (head8(rest), tail8(rest)),
-            4.. => (head4(rest), tail4(rest)),
-            1.. => (u64::from(rest[0]) << 8 | u64::from(rest[rest.len() / 2]), u64::from(rest[rest.len() - 1])),
+        let (low, high) = match bytes.len() {
+            17.. => {
+                let mut rest = bytes;
+                while let Some((block, tail)) = rest.split_first_chunk::<16>().filter(|(_, tail)| !tail.is_empty()) {
+                    state = fold(head8(block) ^ state, tail8(block) ^ self.second);
+                    rest = tail;
+                }
+                // The last sixteen bytes, some of them for the second time.
+                let last = bytes.last_chunk::<16>().unwrap_or(&[0; 16]);
+                (head8(last), tail8(last))
+            }
+            8.. => (head8(bytes), tail8(bytes)),
+            4.. => (head4(bytes), tail4(bytes)),
+            1.. => {
+                let ends = u64::from(bytes[0]) << 8 | u64::from(bytes[bytes.len() - 1]);
+                (ends, u64::from(bytes[bytes.len() / 2]))
+            }
             0 => (0, 0),
         };
         self.finish(fold(low ^ state, high ^ self.second))
@@ -70,6 +77,7 @@ impl SeededHash {
     }
 
     #[inline]
+    #[cfg_attr(not(test), allow(clippy::unused_self))]
     pub(crate) fn finish(&self, state: u64) -> u32 {
         let hash = (fold(state, PI[2]) >> 32) as u32;
         #[cfg(test)]

@@ -7,17 +7,11 @@
 
 use crate::hash::{Seed, SeededHash};
 use crate::memory::MemoryUse;
+use crate::node::{Child, FEW, Family, Link, NO_ID, Node, ROOT};
 use crate::rule::{TopicError, check_topic};
-use crate::slab::{NONE, Slab, grow};
+use crate::slab::{NONE, Slab};
 use crate::table::Table;
 use crate::text::{Span, Texts, split};
-use alloc::vec;
-use alloc::vec::Vec;
-
-pub(crate) const ROOT: u32 = 0;
-
-/// Nodes with more places than this have their children in a table.
-const FEW: usize = 16;
 
 /// Keeps one value per topic name: the retained messages of a broker.
 #[derive(Clone, Debug)]
@@ -32,122 +26,6 @@ pub struct RetainedStore<V> {
     pub(crate) families: Slab<Family>,
     values: Slab<Option<V>>,
     pub(crate) births: u64,
-}
-
-/// A level of topic names; 24 bytes, for there is one per topic at least.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Node {
-    pub(crate) parent: u32,
-    /// Index among the children of the parent.
-    place: u32,
-    link: u32,
-    /// The topic name if there is a value, or else the level alone, lest deep names take quadratic room.
-    pub(crate) span: Span,
-    birth: [u16; 3],
-}
-
-/// What hangs on a node.
-#[derive(Clone, Copy)]
-pub(crate) enum Link {
-    /// A value and no child.
-    Value(u32),
-    /// One child and no value.
-    Child(u32),
-    /// All else.
-    Family(u32),
-}
-
-/// The children of a node, each at a place of its own as long as it lives: a scan remembers places.
-#[derive(Clone, Debug)]
-pub(crate) struct Family {
-    /// The value of the node itself.
-    value: u32,
-    pub(crate) places: Vec<Child>,
-    /// The first of the gaps, which form a list.
-    gap: u32,
-    live: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Child {
-    /// `NONE` in a gap.
-    node: u32,
-    /// Hash of the child's level; in a gap the next gap.
-    hash: u32,
-}
-
-/// The last moment that a node can be born at; at a million new topics a second it comes after nine years.
-const LAST_BIRTH: u64 = (1 << 48) - 1;
-
-impl Node {
-    fn new(parent: u32, span: Span, link: Link, birth: u64) -> Self {
-        let birth = birth.min(LAST_BIRTH);
-        let birth = [birth as u16, (birth >> 16) as u16, (birth >> 32) as u16];
-        Self { parent, place: 0, link: link.pack(), span, birth }
-    }
-
-    fn root() -> Self {
-        Self::new(NONE, Span::default(), Link::Family(0), 0)
-    }
-
-    /// Tells a node from one that had its id before, and from those that came after a scan began.
-    #[inline]
-    pub(crate) fn birth(&self) -> u64 {
-        u64::from(self.birth[0]) | u64::from(self.birth[1]) << 16 | u64::from(self.birth[2]) << 32
-    }
-
-    #[inline]
-    pub(crate) fn link(&self) -> Link {
-        let id = self.link >> 2;
-        match self.link & 3 {
-            0 => Link::Value(id),
-            1 => Link::Child(id),
-            _ => Link::Family(id),
-        }
-    }
-
-    fn is_vacant(&self) -> bool {
-        self.parent == NONE
-    }
-}
-
-/// What stands in a vacant place: born too late for any scan.
-impl Default for Node {
-    fn default() -> Self {
-        Self::new(NONE, Span::default(), Link::Value(NONE >> 2), LAST_BIRTH)
-    }
-}
-
-impl Link {
-    #[inline]
-    fn pack(self) -> u32 {
-        match self {
-            Self::Value(id) => id << 2,
-            Self::Child(id) => id << 2 | 1,
-            Self::Family(id) => id << 2 | 2,
-        }
-    }
-}
-
-/// Ids must leave two bits free in a link.
-const MAX_IDS: usize = (NONE >> 2) as usize;
-
-impl Default for Family {
-    fn default() -> Self {
-        Self { value: NONE, places: Vec::new(), gap: NONE, live: 0 }
-    }
-}
-
-impl Child {
-    /// A child that is the only one to look at.
-    pub(crate) fn lonely(node: u32) -> Self {
-        Self { node, hash: 0 }
-    }
-
-    #[inline]
-    pub(crate) fn node(&self) -> Option<u32> {
-        (self.node != NONE).then_some(self.node)
-    }
 }
 
 impl<V> RetainedStore<V> {
@@ -180,7 +58,7 @@ impl<V> RetainedStore<V> {
             let place = self.value_of(id);
             return Ok(self.values[place].replace(value));
         }
-        if self.nodes.len() + topic.len() + 1 > MAX_IDS || !self.texts.has_room(2 * topic.len()) {
+        if self.nodes.len() + topic.len() + 1 > NO_ID as usize || !self.texts.has_room(2 * topic.len()) {
             return Err(TopicError::Full);
         }
         let value = self.values.insert(Some(value));
@@ -202,7 +80,7 @@ impl<V> RetainedStore<V> {
                     self.pack();
                 }
             }
-            _ => self.unlink(id),
+            _ => self.unlink(topic),
         }
         value
     }
@@ -234,7 +112,7 @@ impl<V> RetainedStore<V> {
 
     /// Calls `each` with every topic name and its value, in no order worth relying on, yet the same for the same history.
     pub fn for_each(&self, mut each: impl FnMut(&str, &V)) {
-        for (_, node) in self.nodes.places() {
+        for node in self.nodes.places() {
             if let Some(value) = self.value(node) {
                 each(self.texts.get(node.span), value);
             }
@@ -254,11 +132,11 @@ impl<V> RetainedStore<V> {
     /// What is held. Takes time linear in the number of nodes.
     pub fn memory(&self) -> MemoryUse {
         let values = self.values.bytes();
-        let places = self.families.places().map(|(_, family)| family.places.capacity()).sum::<usize>();
+        let places = self.families.places().map(|family| family.places.capacity()).sum::<usize>();
         let lists = self.families.bytes() + places * size_of::<Child>();
         let nodes = self.nodes.bytes() + self.edges.bytes() + lists;
         let texts = self.texts.bytes() + self.topics.bytes();
-        MemoryUse { bytes: values + nodes + texts, values, nodes, texts, node_count: self.nodes.len(), level_count: 0 }
+        MemoryUse { bytes: values + nodes + texts, values, nodes, texts, node_count: self.nodes.len() }
     }
 
     /// Gives back memory that cleared values left behind; takes time linear in the number of nodes.
@@ -280,14 +158,22 @@ impl<V> RetainedStore<V> {
             Link::Value(_) => None,
             Link::Child(child) => self.is_level(child, level).then_some(child),
             Link::Family(family) => {
-                let places = &self.families[family].places;
-                if places.len() > FEW {
-                    let is_it = |child: u32| self.nodes[child].parent == id && self.is_level(child, level);
-                    return self.edges.find(self.hasher.pair(id, hash), is_it);
-                }
-                let is_it = |child: &&Child| child.hash == hash && child.node != NONE && self.is_level(child.node, level);
-                places.iter().find(is_it).map(|child| child.node)
+                let family = &self.families[family];
+                self.place(id, family, level, hash).map(|place| family.places[place as usize].node)
             }
+        }
+    }
+
+    /// The place of a child in the family of `parent`.
+    #[inline]
+    fn place(&self, parent: u32, family: &Family, level: &str, hash: u32) -> Option<u32> {
+        let is_it = |child: &Child| child.hash == hash && child.node != NONE && self.is_level(child.node, level);
+        if family.places.len() > FEW {
+            // Another family may have the same hash, but not this child.
+            let is_it = |place: u32| family.places.get(place as usize).is_some_and(is_it);
+            self.edges.find(self.hasher.pair(parent, hash), is_it)
+        } else {
+            family.places.iter().position(is_it).map(|place| place as u32)
         }
     }
 
@@ -349,7 +235,7 @@ impl<V> RetainedStore<V> {
                 }
                 None => {
                     let span = self.texts.insert(level);
-                    self.add_child(id, hash, span, Link::Child(NONE >> 2))
+                    self.add_child(id, hash, span, Link::Child(NO_ID))
                 }
             };
         }
@@ -363,70 +249,117 @@ impl<V> RetainedStore<V> {
     }
 
     fn add_child(&mut self, parent: u32, hash: u32, span: Span, link: Link) -> u32 {
-        let node = Node::new(parent, span, link, self.births);
+        let node = Node::new(span, link, self.births);
         self.births += 1;
         let id = self.nodes.insert(node);
         if let Link::Child(child) = self.nodes[parent].link()
-            && child == NONE >> 2
+            && child == NO_ID
         {
-            self.nodes[parent].link = Link::Child(id).pack();
+            self.nodes[parent].set_link(Link::Child(id));
             return id;
         }
         let family = self.family(parent);
-        let before = self.families[family].places.len();
-        self.nodes[id].place = self.families[family].add(Child { node: id, hash });
-        let places = &self.families[family].places;
-        if before == FEW && places.len() > FEW {
-            for child in places.iter().filter(|child| child.node != NONE) {
-                self.edges.insert(self.hasher.pair(parent, child.hash), child.node);
+        let family = &mut self.families[family];
+        let before = family.places.len();
+        let place = family.add(Child { node: id, hash });
+        if before == FEW && family.places.len() > FEW {
+            // There was no gap, so all places are taken.
+            for (place, child) in (0..).zip(&family.places) {
+                self.edges.insert(self.hasher.pair(parent, child.hash), place);
             }
-        } else if places.len() > FEW {
-            self.edges.insert(self.hasher.pair(parent, hash), id);
+        } else if family.places.len() > FEW {
+            self.edges.insert(self.hasher.pair(parent, hash), place);
         }
         id
     }
 
     /// The family of a node, founded if it had none.
     fn family(&mut self, id: u32) -> u32 {
-        let family = match self.nodes[id].link() {
+        let mut family = Family::default();
+        match self.nodes[id].link() {
             Link::Family(family) => return family,
-            Link::Value(value) => Family { value, ..Family::default() },
+            Link::Value(value) => family.value = value,
             Link::Child(node) => {
-                let hash = self.hasher.bytes(last_level(self.texts.get(self.nodes[node].span)).as_bytes());
-                Family { places: vec![Child { node, hash }], live: 1, ..Family::default() }
+                let level = last_level(self.texts.get(self.nodes[node].span));
+                family.add(Child { node, hash: self.hasher.bytes(level.as_bytes()) });
             }
-        };
+        }
         let family = self.families.insert(family);
-        self.nodes[id].link = Link::Family(family).pack();
+        self.nodes[id].set_link(Link::Family(family));
         family
     }
 
-    /// Frees a node without value and children, and the nodes above it as far as nothing needs them.
-    fn unlink(&mut self, mut id: u32) {
-        loop {
-            let Node { parent, place, span, .. } = self.nodes.remove(id);
-            self.drop_text(span);
-            if let Link::Family(family) = self.nodes[parent].link() {
-                let is_many = self.families[family].places.len() > FEW;
-                let hash = self.families[family].remove(place);
-                if is_many {
-                    self.edges.remove(self.hasher.pair(parent, hash), id);
-                }
-                let Family { live, value, .. } = self.families[family];
-                if live > 0 {
-                    return;
-                }
-                if parent == ROOT {
-                    self.families[family] = Family::default();
-                    return;
-                }
-                self.families.remove(family);
-                if value != NONE {
-                    self.nodes[parent].link = Link::Value(value).pack();
-                    return;
-                }
+    /// Frees the node of `topic`, which has neither value nor children, and the nodes above it that nothing else needs.
+    fn unlink(&mut self, topic: &str) {
+        let mut id = ROOT;
+        // The last node on the way that stays, and the level that it loses.
+        let mut stays = (ROOT, topic, 0);
+        for level in split(topic) {
+            let hash = self.hasher.bytes(level.as_bytes());
+            if self.stands_without_child(id) {
+                stays = (id, level, hash);
             }
-            id = parent;
+            let Some(child) = self.child(id, level, hash) else { return };
+            id = child;
+        }
+        let (parent, level, hash) = stays;
+        let Link::Family(family) = self.nodes[parent].link() else { return };
+        let Some(place) = self.place(parent, &self.families[family], level, hash) else { return };
+        let mut id = self.leave(parent, family, place);
+        self.dissolve(parent, family);
+        loop {
+            let link = self.nodes[id].link();
+            let below = match link {
+                Link::Value(_) => None,
+                Link::Child(child) => Some(child),
+                Link::Family(family) => {
+                    let last = self.families[family].places.iter().position(|child| child.node != NONE);
+                    let last = last.map(|place| self.leave(id, family, place as u32));
+                    self.families.remove(family);
+                    last
+                }
+            };
+            let span = self.nodes.remove(id).span;
+            self.drop_text(span);
+            match below {
+                Some(child) => id = child,
+                None => return,
+            }
+        }
+    }
+
+    /// Whether a node has a reason to be besides one child.
+    fn stands_without_child(&self, id: u32) -> bool {
+        match self.nodes[id].link() {
+            Link::Family(family) => {
+                let family = &self.families[family];
+                id == ROOT || family.live > 1 || family.value != NONE
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes a child out of its family.
+    fn leave(&mut self, parent: u32, family: u32, place: u32) -> u32 {
+        let family = &mut self.families[family];
+        let child = family.remove(place);
+        if family.places.len() > FEW {
+            self.edges.remove(self.hasher.pair(parent, child.hash), place);
+        }
+        child.node
+    }
+
+    /// Ends a family without children.
+    fn dissolve(&mut self, id: u32, family: u32) {
+        let Family { live, value, .. } = self.families[family];
+        if live > 0 {
+            return;
+        }
+        if id == ROOT {
+            self.families[family] = Family::default();
+        } else {
+            self.families.remove(family);
+            self.nodes[id].set_link(Link::Value(value));
         }
     }
 
@@ -438,27 +371,6 @@ impl<V> RetainedStore<V> {
 
     fn pack(&mut self) {
         self.texts.pack(self.nodes.places_mut().filter(|node| !node.is_vacant()).map(|node| &mut node.span));
-    }
-}
-
-impl Family {
-    fn add(&mut self, child: Child) -> u32 {
-        self.live += 1;
-        if let Some(gap) = self.places.get_mut(self.gap as usize) {
-            let place = core::mem::replace(&mut self.gap, gap.hash);
-            *gap = child;
-            return place;
-        }
-        grow(&mut self.places);
-        self.places.push(child);
-        (self.places.len() - 1) as u32
-    }
-
-    /// Leaves a gap; gives back the hash of the level that was there.
-    fn remove(&mut self, place: u32) -> u32 {
-        self.live -= 1;
-        let gap = Child { node: NONE, hash: core::mem::replace(&mut self.gap, place) };
-        core::mem::replace(&mut self.places[place as usize], gap).hash
     }
 }
 

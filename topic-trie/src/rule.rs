@@ -2,7 +2,7 @@
 //!
 //! Invariants: nothing here allocates; nothing normalises, levels are compared byte for byte [MQTT-4.7.3-4].
 
-use crate::text::{find_in_word, split};
+use crate::text::{find_special, split};
 use core::fmt;
 
 /// The greatest length of a topic name or filter in bytes: a UTF-8 string of the protocol has a length of 16 bits.
@@ -118,22 +118,18 @@ pub(crate) fn check_filter(filter: &str) -> Result<bool, FilterError> {
     if filter.len() > MAX_BYTES {
         return Err(FilterError::TooLong); // [MQTT-4.7.3-3]
     }
-    if !has_special(filter.as_bytes()) {
-        return Ok(false);
-    }
-    let mut rest = split(filter);
+    let bytes = filter.as_bytes();
     let mut wildcard = false;
-    while let Some(level) = rest.next() {
-        match level.as_bytes() {
-            b"+" => wildcard = true,
-            b"#" if rest.is_done() => wildcard = true,
-            bytes => match bytes.iter().find(|byte| matches!(byte, 0 | b'+' | b'#')) {
-                Some(0) => return Err(FilterError::NullCharacter), // [MQTT-4.7.3-2]
-                Some(b'#') => return Err(FilterError::MisplacedHash), // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2]
-                Some(_) => return Err(FilterError::MisplacedPlus), // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3]
-                None => {}
-            },
+    let mut next = 0;
+    while let Some(at) = find_special(bytes, next) {
+        let begins = at == 0 || bytes[at - 1] == b'/';
+        match (bytes[at], bytes.get(at + 1)) {
+            (0, _) => return Err(FilterError::NullCharacter), // [MQTT-4.7.3-2]
+            (b'#', None) | (b'+', None | Some(b'/')) if begins => wildcard = true,
+            (b'#', _) => return Err(FilterError::MisplacedHash), // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2]
+            _ => return Err(FilterError::MisplacedPlus),         // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3]
         }
+        next = at + 1;
     }
     Ok(wildcard)
 }
@@ -145,22 +141,9 @@ pub(crate) fn check_topic(topic: &str) -> Result<(), TopicError> {
     if topic.len() > MAX_BYTES {
         return Err(TopicError::TooLong); // [MQTT-4.7.3-3]
     }
-    if !has_special(topic.as_bytes()) {
-        return Ok(());
+    match find_special(topic.as_bytes(), 0).map(|at| topic.as_bytes()[at]) {
+        None => Ok(()),
+        Some(0) => Err(TopicError::NullCharacter), // [MQTT-4.7.3-2]
+        Some(_) => Err(TopicError::Wildcard),      // [MQTT-4.7.0-1] [3.1.1: MQTT-4.7.1-1]
     }
-    if topic.contains('\0') {
-        Err(TopicError::NullCharacter) // [MQTT-4.7.3-2]
-    } else {
-        Err(TopicError::Wildcard) // [MQTT-4.7.0-1] [3.1.1: MQTT-4.7.1-1]
-    }
-}
-
-/// Whether U+0000, `+` or `#` occurs; most texts are done with after this look.
-fn has_special(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks();
-    let special = |&word: &[u8; 8]| {
-        let word = u64::from_le_bytes(word);
-        find_in_word(word, 0) | find_in_word(word, b'+') | find_in_word(word, b'#') != 0
-    };
-    words.iter().any(special) || rest.iter().any(|byte| matches!(byte, 0 | b'+' | b'#'))
 }

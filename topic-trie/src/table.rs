@@ -6,11 +6,13 @@
 //!
 //! Invariants: between the home of an entry and its slot there is no gap; the order depends on nothing but the entries.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Greater than every slot in use, for no id is `u32::MAX`.
 const EMPTY: u64 = u64::MAX;
+
+/// Room for the overflow of the last run.
+const SPARE: usize = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
@@ -23,10 +25,6 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) const fn new() -> Self {
         Self { slots: Vec::new(), homes: 0, len: 0 }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -54,7 +52,7 @@ impl Table {
 
     pub(crate) fn insert(&mut self, hash: u32, id: u32) {
         if (self.len + 1) * 5 > self.homes * 4 {
-            self.rebuild((self.homes + self.homes / 2).max(16));
+            self.rebuild((self.homes * 2).max(16));
         }
         let mut slot = entry(hash, id);
         let mut at = self.home(slot);
@@ -62,13 +60,11 @@ impl Table {
             at += 1;
         }
         while slot != EMPTY {
-            match self.slots.get_mut(at) {
-                Some(other) => core::mem::swap(other, &mut slot),
-                None => {
-                    self.slots.push(slot);
-                    break;
-                }
-            }
+            let Some(other) = self.slots.get_mut(at) else {
+                self.push(slot);
+                break;
+            };
+            core::mem::swap(other, &mut slot);
             at += 1;
         }
         self.len += 1;
@@ -114,16 +110,25 @@ impl Table {
         (((slot >> 32) * self.homes as u64) >> 32) as usize
     }
 
+    fn push(&mut self, slot: u64) {
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(SPARE);
+        }
+        self.slots.push(slot);
+    }
+
     /// Spreads the entries over `homes`, in one pass, for they are in order already.
     fn rebuild(&mut self, homes: usize) {
-        let old = core::mem::replace(&mut self.slots, vec![EMPTY; homes]);
+        let mut slots = Vec::with_capacity(homes + SPARE);
+        slots.resize(homes, EMPTY);
+        let old = core::mem::replace(&mut self.slots, slots);
         self.homes = homes;
         let mut next = 0;
         for slot in old.into_iter().filter(|&slot| slot != EMPTY) {
             let at = self.home(slot).max(next);
             match self.slots.get_mut(at) {
                 Some(free) => *free = slot,
-                None => self.slots.push(slot),
+                None => self.push(slot),
             }
             next = at + 1;
         }

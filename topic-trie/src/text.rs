@@ -112,16 +112,50 @@ impl Texts {
 }
 
 const LOW_BITS: u64 = u64::MAX / 255;
-const HIGH_BITS: u64 = LOW_BITS << 7;
+const LOW_SEVEN: u64 = LOW_BITS * 0x7f;
 
-/// The high bit of each byte of `word` that equals `byte`. Above the first such byte other bits may be set too.
+/// The high bit of each byte of `word` that equals `byte`.
 #[inline]
-pub(crate) fn find_in_word(word: u64, byte: u8) -> u64 {
-    let zeroed = word ^ LOW_BITS * u64::from(byte);
-    zeroed.wrapping_sub(LOW_BITS) & !zeroed & HIGH_BITS
+fn bytes_equal(word: u64, byte: u8) -> u64 {
+    let zeroed = word ^ (LOW_BITS * u64::from(byte));
+    !(((zeroed & LOW_SEVEN) + LOW_SEVEN) | zeroed | LOW_SEVEN)
 }
 
-/// The levels of a name or filter, eight bytes a step.
+/// Index of the first byte from `from` on that `wanted` marks in a word with its high bit. Eight bytes a step.
+#[inline]
+fn find(bytes: &[u8], mut from: usize, wanted: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut found = 0;
+    let mut rest = bytes.get(from..)?;
+    while let Some((chunk, more)) = rest.split_first_chunk() {
+        found = wanted(u64::from_le_bytes(*chunk));
+        if found != 0 {
+            break;
+        }
+        from += 8;
+        rest = more;
+    }
+    if found == 0 && from < bytes.len() {
+        let empty = 64 - 8 * (bytes.len() - from);
+        let word = match bytes.last_chunk() {
+            Some(chunk) => u64::from_le_bytes(*chunk) >> empty,
+            None => bytes[from..].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+        };
+        found = wanted(word) & (u64::MAX >> empty);
+    }
+    (found != 0).then(|| from + (found.trailing_zeros() / 8) as usize)
+}
+
+/// Index of the first U+0000, `+` or `#` from `from` on.
+#[inline]
+pub(crate) fn find_special(bytes: &[u8], from: usize) -> Option<usize> {
+    find(bytes, from, |word| {
+        // Most words have no byte below `,` and are done with.
+        let low = word.wrapping_sub(LOW_BITS * u64::from(b',')) & !word & (LOW_BITS << 7);
+        if low == 0 { 0 } else { bytes_equal(word, 0) | bytes_equal(word, b'+') | bytes_equal(word, b'#') }
+    })
+}
+
+/// The levels of a name or filter.
 #[derive(Clone, Debug)]
 pub(crate) struct Split<'a> {
     rest: Option<&'a str>,
@@ -143,22 +177,8 @@ impl<'a> Iterator for Split<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a str> {
         let text = self.rest?;
-        let at = find_slash(text.as_bytes());
+        let at = find(text.as_bytes(), 0, |word| bytes_equal(word, b'/')).unwrap_or(text.len());
         self.rest = text.get(at + 1..);
         Some(&text[..at])
     }
-}
-
-/// Index of the first `/`, or the length.
-#[inline]
-fn find_slash(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let found = find_in_word(u64::from_le_bytes(*chunk), b'/');
-        if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    bytes[at..].iter().position(|&byte| byte == b'/').map_or(bytes.len(), |index| at + index)
 }

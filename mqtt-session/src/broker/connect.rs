@@ -1,17 +1,19 @@
 //! CONNECT: checks, authentication, takeover, CONNACK (sections 3.1, 3.2 and 4.12).
 //!
 //! Invariants: a refused CONNECT changes nothing [MQTT-3.1.4-6]; a session moves from one connection to the next in one step.
-use super::connection::{Connection, Fault, Phase};
-use super::io::{AuthOutcome, AuthStage, Authenticate, RequestId};
+use super::connection::{Admission, Connection, Fault, ParkedPacket, Phase, Reply};
+use super::io::{Action, AuthOutcome, AuthStage, Authenticate, RequestId};
+use super::publish::exceeds;
 use super::session::{Inflight, Session};
 use super::timers::Timer;
-use super::{Authentication, Broker, DisconnectReason, Event, Grant, Output, Request, Verdict};
+use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, Output, Request, Verdict};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use bytes::Bytes;
 use mqtt_proto::{
-    Auth, ClientId, ConnAck, Connect, Packet, Properties, PropertiesBuilder, Property, QoS, ReasonCode, Version, Will,
+    Auth, ClientId, ConnAck, Connect, Packet, PacketType, Properties, PropertiesBuilder, Property, QoS, ReasonCode,
+    Version, Will,
 };
 
 impl Broker {
@@ -21,7 +23,10 @@ impl Broker {
             return self.refuse(slot, reason, text);
         }
         match self.config.authentication {
-            Authentication::Open => self.accept(slot, None, Arc::new(Grant::everything()), None),
+            Authentication::Open => {
+                let grant = Arc::new(Grant::everything());
+                self.accept(slot, Admission { identity: None, grant, data: None });
+            }
             Authentication::Request => self.request_authentication(slot, AuthStage::Connect, None),
         }
     }
@@ -32,6 +37,9 @@ impl Broker {
         let full = self.connections.len() > config.max_connections;
         let Some(conn) = self.connections.get_mut(slot) else { return Ok(()) };
         let Phase::Authenticating(connect) = &conn.phase else { return Ok(()) };
+        // First of all, since a refusal must keep to them, too.
+        conn.problem_information = connect.properties.request_problem_information() != Some(false);
+        conn.max_packet_size = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         if self.shutting_down {
             return Err(Fault(ReasonCode::ServerUnavailable, "the server is shutting down"));
         }
@@ -52,14 +60,15 @@ impl Broker {
             if will.retain && !config.features.retain {
                 return Err(Fault(ReasonCode::RetainNotSupported, "MQTT-3.2.2-13"));
             }
+            if exceeds(&will.topic, &config.connection) {
+                return Err(Fault(ReasonCode::TopicNameInvalid, "the Will Topic is too long"));
+            }
         }
         let method = connect.properties.authentication_method();
         if method.is_some() && config.authentication == Authentication::Open {
             return Err(Fault(ReasonCode::BadAuthenticationMethod, "MQTT-4.12.0-1"));
         }
         conn.auth_method = method.map(ToString::to_string);
-        conn.problem_information = connect.properties.request_problem_information() != Some(false);
-        conn.max_packet_size = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         if connect.client_id.len() > usize::from(config.connection.max_client_id_bytes) {
             return Err(Fault(ReasonCode::ClientIdentifierNotValid, "the Client Identifier is too long"));
         }
@@ -171,7 +180,7 @@ impl Broker {
                 conn.reauthenticating = false;
                 self.send_auth(slot, ReasonCode::Success, data.as_deref());
             }
-            AuthOutcome::Accept { identity, grant, data } => self.accept(slot, identity, grant, data.as_deref()),
+            AuthOutcome::Accept { identity, grant, data } => self.accept(slot, Admission { identity, grant, data }),
             AuthOutcome::Continue { data } if conn.auth_method.is_some() => {
                 self.send_auth(slot, ReasonCode::ContinueAuthentication, data.as_deref()); // [MQTT-4.12.0-2]
                 self.arm_connection(slot);
@@ -198,38 +207,83 @@ impl Broker {
     /// Refuses a CONNECT with CONNACK and closes [MQTT-3.1.4-2], [MQTT-3.2.2-6], [MQTT-3.2.2-7].
     pub(super) fn refuse(&mut self, slot: u32, reason: ReasonCode, text: &str) {
         let Some(conn) = self.connections.get(slot) else { return };
+        let reason = refusal(reason);
         let mut properties = conn.reason_string(text, true);
-        if let Some(redirect) = self.config.redirect.as_ref().filter(|_| conn.version.is_v5()) {
-            properties = Properties::builder().with(Property::ServerReference(&redirect.server_reference)).build();
+        let elsewhere = matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
+        if let Some(redirect) = self.config.redirect.as_ref().filter(|_| elsewhere && conn.version.is_v5()) {
+            let reference = &redirect.server_reference;
+            properties = Properties::builder().with(Property::ServerReference(reference)).build();
+        }
+        let mut connack = ConnAck { session_present: false, reason, properties };
+        if !conn.takes(&connack) {
+            connack.properties = Properties::new();
         }
         let event = Event::Refused { client_id: conn.client_id.clone(), peer: conn.peer.clone(), reason };
         self.stats.refused_total += 1;
-        self.send(slot, &Packet::ConnAck(ConnAck { session_present: false, reason, properties }));
+        self.send(slot, &Packet::ConnAck(connack));
         self.emit(|mask| mask.connections, || event);
         self.finish(slot);
     }
 
+    /// The client is who it says. Before it is let in, its Will must be allowed, too.
+    fn accept(&mut self, slot: u32, admission: Admission) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        let Phase::Authenticating(connect) = &conn.phase else { return };
+        let Some(will) = &connect.will else { return self.admit(slot, admission) };
+        match admission.grant.publish(&will.topic) {
+            Verdict::Allow => self.admit(slot, admission),
+            Verdict::Deny => self.refuse(slot, ReasonCode::NotAuthorized, "the Will Topic is not allowed"),
+            Verdict::Ask => {
+                let (topic, payload) = (will.topic.clone(), will.payload.clone());
+                let action = Action::Publish { topic, payload, qos: will.qos, retain: will.retain };
+                conn.identity.clone_from(&admission.identity);
+                self.park(slot, action, ParkedPacket::Connect(admission));
+            }
+        }
+    }
+
+    /// The outside has decided on the Will of a CONNECT.
+    pub(super) fn decide_will(&mut self, slot: u32, admission: Admission, decision: Decision) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        let Phase::Authenticating(connect) = &mut conn.phase else { return };
+        match decision {
+            Decision::Allow => {}
+            Decision::Deny => return self.refuse(slot, ReasonCode::NotAuthorized, "the Will Topic is not allowed"),
+            Decision::Ignore => connect.will = None,
+            Decision::Replace(payload) => {
+                if let Some(will) = &mut connect.will {
+                    will.payload = payload;
+                }
+            }
+        }
+        self.admit(slot, admission);
+    }
+
     /// Lets a client in [MQTT-3.1.4-3] to [MQTT-3.1.4-5].
-    fn accept(&mut self, slot: u32, identity: Option<String>, grant: Arc<Grant>, data: Option<&[u8]>) {
+    fn admit(&mut self, slot: u32, admission: Admission) {
+        let Admission { identity, grant, data } = admission;
         let Some(conn) = self.connections.get_mut(slot) else { return };
         let Phase::Authenticating(connect) = core::mem::replace(&mut conn.phase, Phase::Active) else { return };
         let client_id = conn.client_id.clone();
         let existing = self.by_client_id.get(&client_id).copied();
-        let stranger =
-            existing.and_then(|session| self.sessions.get(session)).is_some_and(|session| session.identity != identity);
-        let will_denied = connect.will.as_ref().is_some_and(|will| grant.publish(&will.topic) == Verdict::Deny);
-        if stranger || will_denied {
-            let text = if stranger { "the session belongs to somebody else" } else { "the Will Topic is not allowed" };
-            return self.refuse(slot, ReasonCode::NotAuthorized, text);
+        let owner = existing.and_then(|session| self.sessions.get(session));
+        if owner.is_some_and(|session| session.identity != identity) {
+            return self.refuse(slot, ReasonCode::NotAuthorized, "the session belongs to somebody else");
         }
         if existing.is_none() && self.sessions.len() >= self.config.max_sessions {
             return self.refuse(slot, ReasonCode::QuotaExceeded, "too many sessions");
         }
-        let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
         let keep_alive = self.keep_alive(&connect);
-        let properties = self.connack_properties(slot, &connect, keep_alive, session, data);
+        let properties = self.connack_properties(slot, &connect, keep_alive, data.as_deref());
+        let mut connack = ConnAck { session_present: false, reason: ReasonCode::Success, properties };
+        if !self.connections.get(slot).is_some_and(|conn| conn.takes(&connack)) {
+            // [MQTT-3.1.2-24]: what it has to know does not fit, so it cannot be let in.
+            return self.refuse(slot, ReasonCode::ImplementationSpecificError, "CONNACK is too large for the client");
+        }
+        let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
+        connack.session_present = session_present;
         self.activate(slot, session, &connect, identity, grant, keep_alive);
-        self.send(slot, &Packet::ConnAck(ConnAck { session_present, reason: ReasonCode::Success, properties }));
+        self.send(slot, &Packet::ConnAck(connack)); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
         self.connected_event(slot, &connect, session_present);
         self.arm_connection(slot);
         self.resume(slot);
@@ -339,6 +393,8 @@ impl Broker {
     fn resume(&mut self, slot: u32) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
+        // QoS 2 steps of the last connection may not be kept yet, and must be before they are repeated.
+        let unsure = session.durable && session.inflight.iter().any(|inflight| inflight.head.qos == QoS::ExactlyOnce);
         let logs: alloc::vec::Vec<u32> = session.cursors.keys().copied().collect();
         for log in logs {
             session.lag(log);
@@ -347,6 +403,10 @@ impl Broker {
             }
         }
         debug_assert!(session.inflight.iter().all(|Inflight { head, .. }| head.qos > QoS::AtMostOnce));
+        if unsure && let Some(conn) = self.connections.get_mut(slot) {
+            conn.resuming = true;
+            self.reply(slot, self.store.due(), Reply::Resume);
+        }
         self.wake(session_slot);
     }
 
@@ -367,21 +427,14 @@ impl Broker {
     }
 
     /// CONNACK Properties: whatever differs from what the client assumes (section 3.2.2.3).
-    fn connack_properties(
-        &self,
-        slot: u32,
-        connect: &Connect,
-        keep_alive: u16,
-        session: u32,
-        data: Option<&[u8]>,
-    ) -> Properties {
+    fn connack_properties(&self, slot: u32, connect: &Connect, keep_alive: u16, data: Option<&[u8]>) -> Properties {
         let (Some(conn), Version::V5) = (self.connections.get(slot), connect.version) else {
             return Properties::new();
         };
         let (limits, features) = (&self.config.connection, &self.config.features);
         let mut properties = auth_properties(Properties::builder(), conn.auth_method.as_deref(), data);
-        if let Some(session) = self.sessions.get(session).filter(|_| connect.client_id.is_empty()) {
-            properties = properties.with(Property::AssignedClientIdentifier(&session.client_id)); // [MQTT-3.2.2-16]
+        if connect.client_id.is_empty() {
+            properties = properties.with(Property::AssignedClientIdentifier(&conn.client_id)); // [MQTT-3.2.2-16]
         }
         if keep_alive != connect.keep_alive {
             properties = properties.with(Property::ServerKeepAlive(keep_alive)); // [MQTT-3.1.2-21]
@@ -421,6 +474,15 @@ impl Broker {
             properties = properties.with(Property::ResponseInformation(&information));
         }
         properties.build()
+    }
+}
+
+/// The Reason Code that a refusing CONNACK can carry for this one [MQTT-3.2.2-8].
+fn refusal(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        _ if reason.is_error() && reason.allowed_in(PacketType::ConnAck) => reason,
+        ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+        _ => ReasonCode::UnspecifiedError,
     }
 }
 

@@ -21,8 +21,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
-    Ack, ClientId, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, Properties, Property, Publish,
-    ReasonCode, Subscribe, TopicName, Version,
+    Ack, ClientId, ConnAck, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
+    Property, Publish, ReasonCode, Subscribe, TopicName, Version,
 };
 
 /// The state of one connection.
@@ -51,6 +51,8 @@ pub(super) struct Connection {
     /// QoS 1 and 2 messages to the client that are not complete, and how many there may be.
     pub(super) sending: u16,
     pub(super) send_maximum: u16,
+    /// Whether what was on its way waits for the store before it is sent again.
+    pub(super) resuming: bool,
     /// How many of the session's messages on their way were sent again on this connection.
     pub(super) resent: usize,
     /// The client's Maximum Packet Size.
@@ -102,6 +104,8 @@ pub(super) enum Reply {
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
     Publish(Bytes),
+    /// What was on its way when the last connection ended.
+    Resume,
 }
 
 /// A packet that waits for an authorization.
@@ -119,6 +123,17 @@ pub(super) enum ParkedPacket {
     Publish(Publish),
     /// SUBSCRIBE: the filters before `decided.len()` are decided.
     Subscribe { subscribe: Subscribe, decided: Vec<ReasonCode> },
+    /// CONNECT, for its Will.
+    Connect(Admission),
+}
+
+/// What authentication has decided, while the Will is still in question.
+#[derive(Debug)]
+pub(super) struct Admission {
+    pub(super) identity: Option<String>,
+    pub(super) grant: Arc<Grant>,
+    /// Authentication Data for CONNACK.
+    pub(super) data: Option<Bytes>,
 }
 
 impl Connection {
@@ -140,6 +155,7 @@ impl Connection {
             receiving: 0,
             sending: 0,
             send_maximum: u16::MAX,
+            resuming: false,
             resent: 0,
             max_packet_size: u32::MAX,
             aliases_in: Vec::new(),
@@ -162,6 +178,11 @@ impl Connection {
     /// Whether a further QoS 1 or 2 message may be sent [MQTT-3.3.4-9].
     pub(super) fn has_credit(&self) -> bool {
         self.sending < self.send_maximum
+    }
+
+    /// Whether a CONNACK is not too large for the client [MQTT-3.2.2-19], [MQTT-3.2.2-20].
+    pub(super) fn takes(&self, connack: &ConnAck) -> bool {
+        connack.encoded_len(self.version).is_ok_and(|len| len <= self.max_packet_size as usize)
     }
 
     /// A Reason String, where the client allows it in this packet and it fits. CONNACK, PUBLISH and DISCONNECT may
@@ -193,7 +214,9 @@ impl Broker {
                 && conn.parked.is_none()
                 && conn.tx.len() < self.config.connection.max_transmit_bytes
                 && conn.gate.len() < usize::from(self.config.connection.receive_maximum)
-                || matches!(conn.phase, Phase::Authenticating(_)) && conn.auth_request.is_none()
+                || matches!(conn.phase, Phase::Authenticating(_))
+                    && conn.auth_request.is_none()
+                    && conn.parked.is_none()
         })
     }
 
@@ -262,11 +285,11 @@ impl Broker {
         let session = conn.session.and_then(|session| self.sessions.get_mut(session));
         if let Some(session) = session {
             if let Some(expiry) = disconnect.properties.session_expiry_interval() {
+                let expiry = expiry.min(self.config.session.max_expiry);
                 if session.expiry == 0 && expiry != 0 {
-                    // [MQTT-3.14.2-2]: a session that was to end cannot be prolonged.
-                    return Err(Fault(ReasonCode::ProtocolError, "MQTT-3.14.2-2"));
+                    return Err(Fault(ReasonCode::ProtocolError, "section 3.14.2.2.2: a session that was to end"));
                 }
-                session.expiry = expiry.min(self.config.session.max_expiry);
+                session.expiry = expiry;
             }
             if disconnect.reason == ReasonCode::Success {
                 session.will = None; // [MQTT-3.1.2-8], [MQTT-3.14.4-3]
@@ -286,8 +309,6 @@ impl Broker {
         let fits = packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size as usize);
         if fits && packet.encode(conn.version, conn.tx.run()).is_ok() {
             self.stats.packets_sent += 1;
-        } else {
-            self.stats.dropped_too_large += 1;
         }
         self.tell_writable(slot);
     }
@@ -336,6 +357,12 @@ impl Broker {
                 self.start_scans(slot, scans);
             }
             Reply::UnsubAck(packet) => self.send(slot, &packet),
+            Reply::Resume => {
+                if let Some(conn) = self.connections.get_mut(slot) {
+                    conn.resuming = false;
+                    conn.session.into_iter().for_each(|session| self.wake(session));
+                }
+            }
             Reply::Publish(bytes) => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.tx.push(&bytes);
@@ -401,9 +428,9 @@ impl Broker {
             if close {
                 let reason = ReasonCode::ImplementationSpecificError;
                 self.close(slot, DisconnectReason::Server(reason, "the store failed"));
-            } else if let Some(session) = self.session_of_mut(slot) {
+            } else {
                 for id in refused {
-                    session.incoming.remove(&id); // [MQTT-4.3.3-9]
+                    self.release_incoming(slot, id); // [MQTT-4.3.3-9]
                 }
             }
         }
@@ -417,7 +444,9 @@ impl Broker {
             (Phase::Closing, _) => return,
             (Phase::Active, DisconnectReason::Server(code, text)) if conn.version.is_v5() => {
                 let properties = conn.reason_string(text, true);
-                self.send(slot, &Packet::Disconnect(Disconnect { reason: *code, properties }));
+                let reason = farewell(*code);
+                // [MQTT-3.14.2-2]: no Session Expiry Interval in it
+                self.send(slot, &Packet::Disconnect(Disconnect { reason, properties }));
             }
             (Phase::Authenticating(_), DisconnectReason::Server(code, text)) => {
                 // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK; CONNACK says why instead.
@@ -432,14 +461,23 @@ impl Broker {
     /// Lets the adapter write what is queued and close.
     pub(super) fn finish(&mut self, slot: u32) {
         let id = self.conn_id(slot);
+        self.forget_requests(slot);
         if let Some(conn) = self.connections.get_mut(slot) {
             conn.phase = Phase::Closing;
             conn.gate.clear();
-            conn.parked = None;
             if let Some(at) = conn.timer.take() {
                 self.timers.disarm(at, Timer::Connection(id));
             }
             self.outputs.push_back(Output::Close(id));
+        }
+    }
+
+    /// Forgets what was asked for a connection: an answer that still comes is ignored.
+    pub(super) fn forget_requests(&mut self, slot: u32) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        let asked = [conn.parked.take().map(|parked| parked.request), conn.auth_request.take()];
+        for request in asked.iter().flatten() {
+            self.auth_requests.remove(request);
         }
     }
 
@@ -471,11 +509,25 @@ impl Broker {
             Phase::Active => (keep_alive_limit(conn.keep_alive), ReasonCode::KeepAliveTimeout, "MQTT-3.1.2-22"),
             Phase::Closing => return,
         };
-        if self.connections.get(slot).is_some_and(|conn| conn.last_input + limit <= self.now) {
+        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum));
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
+            conn.last_input = now; // it is we who do not read: nothing can be said of the client
+        }
+        if conn.last_input + limit <= now {
             self.close(slot, DisconnectReason::Server(reason, text));
         } else {
             self.arm_connection(slot);
         }
+    }
+}
+
+/// The Reason Code that a DISCONNECT of the server can carry for this one [MQTT-3.14.2-1].
+fn farewell(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        _ if reason.is_error() && reason.allowed_in(PacketType::Disconnect) => reason,
+        ReasonCode::BadUserNameOrPassword | ReasonCode::Banned => ReasonCode::NotAuthorized,
+        _ => ReasonCode::UnspecifiedError,
     }
 }
 

@@ -231,7 +231,7 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(conn_slot) else { return false };
         let index = conn.resent;
         let Some(inflight) = session.inflight.get_mut(index) else { return false };
-        if !conn.has_credit() {
+        if conn.resuming || !conn.has_credit() {
             return false;
         }
         if inflight.stage == Stage::Released {

@@ -49,11 +49,7 @@ impl Grant {
 
     /// Everything is allowed, subscribing to `$SYS` included; publishing below `$SYS` is the broker's alone.
     pub fn everything() -> Self {
-        Self::nothing().rule(true, Access::Both, "#").rule(true, Access::Both, "$SYS/#").rule(
-            true,
-            Access::Both,
-            "$share/#",
-        )
+        Self::nothing().rule(true, Access::Both, "#").rule(true, Access::Subscribe, "$SYS/#")
     }
 
     /// What the rules allow is asked from outside for each message as well.
@@ -77,8 +73,8 @@ impl Grant {
 
     /// May the client publish to this Topic Name?
     pub fn publish(&self, topic: &str) -> Verdict {
-        if topic.starts_with("$SYS/") {
-            return Verdict::Deny;
+        if topic.strip_prefix("$SYS").is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Verdict::Deny; // `$SYS` itself reaches those who subscribe `$SYS/#`
         }
         self.verdict(self.rules.iter().rev().find(|rule| rule.publish && topic_trie::matches(&rule.filter, topic)))
     }
@@ -152,6 +148,8 @@ mod tests {
     #[test]
     fn nobody_writes_sys() {
         assert_eq!(Grant::everything().publish("$SYS/broker/uptime"), Verdict::Deny);
+        assert_eq!(Grant::nothing().rule(true, Access::Both, "$SYS/#").publish("$SYS"), Verdict::Deny);
+        assert_eq!(Grant::nothing().rule(true, Access::Both, "$SYSTEM").publish("$SYSTEM"), Verdict::Allow);
         assert_eq!(Grant::everything().subscribe("$SYS/#"), Verdict::Allow);
         assert_eq!(Grant::everything().publish("$other"), Verdict::Deny);
     }

@@ -70,7 +70,8 @@ fn answer(frame: &Frame, error: DecodeError) -> Refusal {
         _ => None,
     };
     let unsupported = error.kind == ErrorKind::UnsupportedVersion;
-    let version = match level {
+    // Bridges try level 3 or 4 with its highest bit set, and expect the answer of that version.
+    let version = match level.map(|level| level & 0x7F) {
         Some(level) if level >= 5 => Version::V5,
         Some(_) if unsupported => Version::V3_1_1,
         _ => return silent(error),

@@ -18,7 +18,6 @@ impl Broker {
         let Some(session_slot) = conn.session.take() else { return };
         let (client_id, peer) = (conn.client_id.clone(), conn.peer.clone());
         self.stats.connections -= 1;
-        self.emit(|mask| mask.connections, || Event::Disconnected { client_id, peer, reason });
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
         session.connection = None;
         let (expiry, will) = (session.expiry, session.will.is_some());
@@ -28,6 +27,8 @@ impl Broker {
                 log.online.remove(&session_slot);
             }
         }
+        // Not before they are parted: after DISCONNECT nothing may be sent, `$SYS` messages included [MQTT-3.14.4-1].
+        self.emit(|mask| mask.connections, || Event::Disconnected { client_id, peer, reason });
         self.return_to_groups(session_slot, expiry == 0);
         if will {
             self.schedule_will(session_slot);

@@ -8,7 +8,7 @@
 use super::connection::{Fault, Parked, ParkedPacket, Reply, ack};
 use super::io::Action;
 use super::route::Outgoing;
-use super::{Broker, Decision, Event, Request, StoreOp, Verdict};
+use super::{Broker, ConnectionLimits, Decision, Event, Request, StoreOp, Verdict};
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::time::Duration;
@@ -27,7 +27,8 @@ impl Broker {
             && self.session_of(slot).is_some_and(|session| session.incoming.contains(&id))
         {
             // [MQTT-4.3.3-10]: the same message again; PUBREC again, and nothing is passed on.
-            self.reply(slot, self.store.watermark, Reply::Ack(Packet::PubRec(ack(id, ReasonCode::Success))));
+            // It may have come over an earlier connection, and not be kept yet.
+            self.reply(slot, self.store.due(), Reply::Ack(Packet::PubRec(ack(id, ReasonCode::Success))));
             return Ok(());
         }
         if publish.delivery.qos() > QoS::AtMostOnce {
@@ -92,12 +93,7 @@ impl Broker {
 
     /// Topics beyond the limits, and those that are the server's own [MQTT-4.7.2-1].
     fn refuse_topic(&self, topic: Option<&TopicName>) -> Option<ReasonCode> {
-        let limits = &self.config.connection;
-        let topic = topic?;
-        let levels = topic.bytes().filter(|byte| *byte == b'/').count() + 1;
-        let too_long =
-            topic.len() > usize::from(limits.max_topic_bytes) || levels > usize::from(limits.max_topic_levels);
-        too_long.then_some(ReasonCode::TopicNameInvalid)
+        exceeds(topic?, &self.config.connection).then_some(ReasonCode::TopicNameInvalid)
     }
 
     fn authorize_publish(&mut self, slot: u32, publish: Publish) {
@@ -172,8 +168,10 @@ impl Broker {
         match parked.packet {
             ParkedPacket::Publish(publish) => self.decide_publish(slot, publish, decision),
             ParkedPacket::Subscribe { subscribe, decided } => {
-                self.decide_subscribe(slot, subscribe, decided, decision != Decision::Deny);
+                // Whatever else may be said of a message says no to a subscription.
+                self.decide_subscribe(slot, subscribe, decided, decision == Decision::Allow);
             }
+            ParkedPacket::Connect(admission) => self.decide_will(slot, admission, decision),
         }
         self.tell_readable(slot);
     }
@@ -187,7 +185,7 @@ impl Broker {
             }
             Decision::Ignore => {
                 self.note_incoming(slot, publish.delivery);
-                self.acknowledge(slot, publish.delivery, ReasonCode::Success, self.store.watermark);
+                self.acknowledge(slot, publish.delivery, ReasonCode::Success, self.store.due());
             }
             Decision::Deny => {
                 self.stats.publish_denied_total += 1;
@@ -236,14 +234,16 @@ impl Broker {
         self.acknowledge(slot, delivery, reason, self.store.due());
     }
 
-    /// Keeps the Packet Identifier of a QoS 2 message until PUBREL.
+    /// Remembers the Packet Identifier of a QoS 2 message until PUBREL [MQTT-4.3.3-10].
     fn note_incoming(&mut self, slot: u32, delivery: Delivery) {
-        let Delivery::ExactlyOnce { id, .. } = delivery else { return };
-        let Some(session) = self.session_of_mut(slot) else { return };
-        session.incoming.insert(id);
-        if session.durable {
-            let client_id = session.client_id.clone();
-            self.store.push(StoreOp::Incoming(client_id, id));
+        if let Delivery::ExactlyOnce { id, .. } = delivery
+            && let Some(session) = self.session_of_mut(slot)
+        {
+            session.incoming.insert(id);
+            if session.durable {
+                let client_id = session.client_id.clone();
+                self.store.push(StoreOp::Incoming(client_id, id));
+            }
         }
     }
 
@@ -265,7 +265,8 @@ impl Broker {
         self.reply(slot, self.store.due(), Reply::Ack(Packet::PubComp(ack(id, reason))));
     }
 
-    fn release_incoming(&mut self, slot: u32, id: PacketId) -> bool {
+    /// Forgets a Packet Identifier of the client; `false` if it was not in use.
+    pub(super) fn release_incoming(&mut self, slot: u32, id: PacketId) -> bool {
         let Some(session) = self.session_of_mut(slot) else { return false };
         let known = session.incoming.remove(&id);
         if known && session.durable {
@@ -274,4 +275,10 @@ impl Broker {
         }
         known
     }
+}
+
+/// Whether a Topic Name is beyond the limits.
+pub(super) fn exceeds(topic: &str, limits: &ConnectionLimits) -> bool {
+    let levels = topic.bytes().filter(|byte| *byte == b'/').count() + 1;
+    topic.len() > usize::from(limits.max_topic_bytes) || levels > usize::from(limits.max_topic_levels)
 }

@@ -14,13 +14,14 @@
 //! | `packets/received`, `packets/sent` | packets since the start |
 //! | `bytes/received`, `bytes/sent` | bytes since the start |
 //! | `publish/dropped` | deliveries that a limit cost a receiver since the start |
+//! | `memory` | bytes of memory that the process holds, as last told by [`Broker::set_process_memory`] |
 //! | `load/connections/{1,5,15}min`, `load/publish/received/{1,5,15}min`, `load/publish/sent/{1,5,15}min` | per minute, decaying averages |
 //! | `new/clients`, `disconnect/clients`, `new/subscribes`, `new/unsubscribes` | as it happens: the Client Identifier; for the last two a tab and the Topic Filter follow. Not retained |
 //!
 //! Invariant: published every `sys_interval`; a value that has not changed is not published again.
 use super::route::Outgoing;
 use super::timers::Timer;
-use super::{Broker, Event, Stats};
+use super::{Broker, Event, EventMask, Stats};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -31,8 +32,13 @@ use mqtt_proto::{Properties, QoS, SharedPublish, TopicName};
 pub(super) struct Sys {
     published: BTreeMap<String, String>,
     last: Stats,
+    pub(super) process_memory: Option<u64>,
     averages: [[f64; 3]; 3],
 }
+
+/// The events that `$SYS` tells of, whether they are reported to the embedder or not.
+pub(super) const TOLD: EventMask =
+    EventMask { connections: true, subscriptions: true, published: false, delivered: false, dropped: false };
 
 /// Minutes of the decaying averages.
 const MINUTES: [f64; 3] = [1.0, 5.0, 15.0];
@@ -81,6 +87,9 @@ impl Broker {
         for (topic, value) in values {
             self.publish_sys_value(topic, value, true);
         }
+        if let Some(bytes) = self.sys.process_memory {
+            self.publish_sys_value("memory", bytes.to_string(), true);
+        }
         for (row, name) in ["connections", "publish/received", "publish/sent"].into_iter().enumerate() {
             for (column, minutes) in ["1min", "5min", "15min"].into_iter().enumerate() {
                 let value = format!("{:.2}", self.sys.averages[row][column]);
@@ -128,9 +137,6 @@ impl Broker {
 
     /// What happens is published too, as it happens.
     pub(super) fn publish_sys_event(&mut self, event: &Event) {
-        if self.config.sys_interval.is_zero() {
-            return;
-        }
         let (topic, text) = match event {
             Event::Connected { client_id, .. } => ("new/clients", client_id.to_string()),
             Event::Disconnected { client_id, .. } => ("disconnect/clients", client_id.to_string()),

@@ -1,6 +1,9 @@
 //! A broker with a fake clock and clients made of bare packets, without any socket.
 #![allow(dead_code)] // each test file uses its part
 
+mod answers;
+pub use answers::*;
+
 use bytes::{Bytes, BytesMut};
 use mqtt_session::broker::*;
 use mqtt_session::proto::*;
