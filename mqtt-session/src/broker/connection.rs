@@ -536,7 +536,8 @@ fn keep_alive_limit(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
 }
 
-/// An acknowledgment without properties.
+/// An acknowledgment without properties, which fits whatever the client takes [MQTT-3.4.2-2], [MQTT-3.4.2-3],
+/// [MQTT-3.5.2-2], [MQTT-3.5.2-3], [MQTT-3.6.2-2], [MQTT-3.6.2-3], [MQTT-3.7.2-2], [MQTT-3.7.2-3].
 pub(super) fn ack(id: PacketId, reason: ReasonCode) -> Ack {
     Ack { id, reason, properties: Properties::new() }
 }

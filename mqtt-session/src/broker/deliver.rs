@@ -1,7 +1,8 @@
 //! Messages to clients: PUBLISH out, with its acknowledgments in (section 4.3, the sender's part; section 4.9).
 //!
-//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9]; what is on its way is sent again in
-//! its first order after a reconnect [MQTT-4.6.0-1]; a session pulls only while its socket has room.
+//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9], and nothing but PUBLISH waits for
+//! that [MQTT-3.3.4-10]; what is on its way is sent again in its first order after a reconnect [MQTT-4.6.0-1]; a session
+//! pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
 use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};

@@ -59,7 +59,7 @@ impl Broker {
             };
         };
         if alias == 0 || alias > maximum {
-            return Err(Fault(ReasonCode::TopicAliasInvalid, "MQTT-3.3.2-9")); // [MQTT-3.3.2-8]
+            return Err(Fault(ReasonCode::TopicAliasInvalid, "MQTT-3.3.2-9")); // [MQTT-3.3.2-8], [MQTT-3.3.2-12]
         }
         let index = usize::from(alias) - 1;
         if let Some(topic) = &publish.topic {
