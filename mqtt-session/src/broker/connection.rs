@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub(super) send_maximum: u16,
     /// Whether what was on its way waits for the store before it is sent again.
     pub(super) resuming: bool,
+    /// Whether the PUBRELs on their way were sent again on this connection.
+    pub(super) released_again: bool,
     /// How many of the session's messages on their way were sent again on this connection.
     pub(super) resent: usize,
     /// The client's Maximum Packet Size.
@@ -156,6 +158,7 @@ impl Connection {
             sending: 0,
             send_maximum: u16::MAX,
             resuming: false,
+            released_again: false,
             resent: 0,
             max_packet_size: u32::MAX,
             aliases_in: Vec::new(),

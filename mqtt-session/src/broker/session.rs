@@ -142,8 +142,8 @@ pub(super) struct Inflight {
     pub(super) message_id: MessageId,
     pub(super) head: Head,
     pub(super) stage: Stage,
-    /// Whether it was sent before, on whatever connection: then DUP is set [MQTT-3.3.1-1].
-    pub(super) attempted: bool,
+    /// Whether it takes from the window of the current connection.
+    pub(super) counted: bool,
 }
 
 /// How far a message is (section 4.3):
