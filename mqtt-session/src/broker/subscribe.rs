@@ -261,6 +261,17 @@ impl Broker {
         self.reply(slot, due, Reply::UnsubAck(Packet::UnsubAck(UnsubAck { id: unsubscribe.id, reasons, properties })));
     }
 
+    /// The connection is over before SUBACK could leave: the retained messages are owed all the same, since a session that
+    /// lasts has the subscription from now on [MQTT-3.3.1-10].
+    pub(super) fn keep_scans(&mut self, slot: u32) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        for gated in core::mem::take(&mut conn.gate) {
+            if let Reply::SubAck(_, scans) = gated.reply {
+                self.start_scans(slot, scans);
+            }
+        }
+    }
+
     /// The scans of new subscriptions begin, behind their SUBACK.
     pub(super) fn start_scans(&mut self, slot: u32, scans: Vec<Scan>) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
