@@ -52,6 +52,15 @@ fn more_than_the_servers_receive_maximum_ends_the_connection() {
 }
 
 #[test]
+fn a_receive_maximum_of_zero_counts_as_one() {
+    let mut bench = Bench::with(|config| config.connection.receive_maximum = 0);
+    let (client, connack) = bench.connect(connect(Version::V5, "p"));
+    assert_eq!(connack.properties.receive_maximum(), Some(1));
+    bench.publish(client, "a", "x", QoS::AtLeastOnce);
+    bench.publish(client, "a", "x", QoS::ExactlyOnce);
+}
+
+#[test]
 fn puback_and_refusing_pubrec_free_the_clients_quota() {
     let mut bench = Bench::with(|config| {
         config.connection.receive_maximum = 2;

@@ -216,7 +216,7 @@ impl Broker {
             conn.is_active()
                 && conn.parked.is_none()
                 && conn.tx.len() < self.config.connection.max_transmit_bytes
-                && conn.gate.len() < usize::from(self.config.connection.receive_maximum)
+                && conn.gate.len() < usize::from(self.config.connection.receive_maximum.max(1))
                 || matches!(conn.phase, Phase::Authenticating(_))
                     && conn.auth_request.is_none()
                     && conn.parked.is_none()
@@ -512,7 +512,7 @@ impl Broker {
             Phase::Active => (keep_alive_limit(conn.keep_alive), ReasonCode::KeepAliveTimeout, "MQTT-3.1.2-22"),
             Phase::Closing => return,
         };
-        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum));
+        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum.max(1)));
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
             conn.last_input = now; // it is we who do not read: nothing can be said of the client

@@ -34,7 +34,7 @@ impl Broker {
         if publish.delivery.qos() > QoS::AtMostOnce {
             let Some(conn) = self.connections.get_mut(slot) else { return Ok(()) };
             // [MQTT-3.3.4-7], [MQTT-3.3.4-8]; versions before 5.0 know no such limit.
-            if conn.version.is_v5() && conn.receiving >= self.config.connection.receive_maximum {
+            if conn.version.is_v5() && conn.receiving >= self.config.connection.receive_maximum.max(1) {
                 return Err(Fault(ReasonCode::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
             }
             conn.receiving = conn.receiving.saturating_add(1);
