@@ -108,7 +108,7 @@ fn input_waits_until_the_client_is_known() {
 
 #[test]
 fn an_exchange_takes_as_many_steps_as_it_needs() {
-    // [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5], [MQTT-3.15.2-1]
+    // [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5], [MQTT-3.15.2-1], [MQTT-3.15.2-2], [MQTT-3.15.2-3]
     let mut bench = bench();
     let client = bench.open(enhanced("m", Some(b"hello")));
     let first = bench.authenticate();

@@ -411,7 +411,7 @@ impl Broker {
     }
 
     /// A batch was lost: what waited for it is refused, never acknowledged. 5.0 publishers get a Reason Code; anything else
-    /// is closed, so that the client finds out what is true when it comes back.
+    /// is closed, so that the client finds out what is true when it comes back [3.1.1: MQTT-4.8.0-2].
     pub(super) fn fail_gates(&mut self, failed: StoreSeq) {
         for slot in self.store.gated.clone() {
             let Some(conn) = self.connections.get_mut(slot) else { continue };
@@ -448,7 +448,7 @@ impl Broker {
             (Phase::Active, DisconnectReason::Server(code, text)) if conn.version.is_v5() => {
                 let properties = conn.reason_string(text, true);
                 let reason = farewell(*code);
-                // [MQTT-3.14.2-2]: no Session Expiry Interval in it
+                // No Session Expiry Interval [MQTT-3.14.2-2] and no User Properties [MQTT-3.14.2-4] in it.
                 self.send(slot, &Packet::Disconnect(Disconnect { reason, properties }));
             }
             (Phase::Authenticating(_), DisconnectReason::Server(code, text)) => {

@@ -138,18 +138,25 @@ impl Broker {
             return self.settle_origin(slot, &head.origin);
         }
         let (unstored, kept) = (head.origin == Origin::Pushed, message.clone());
+        let record = tracked.then(|| {
+            let group = match head.origin {
+                Origin::Group(group, _) => self.groups.get(group).map(|group| group.filter.clone()),
+                _ => None,
+            };
+            (group, head.retain, head.identifiers.as_slice().to_vec())
+        });
         conn.sending += 1;
         conn.resent += 1;
         session.inflight.push_back(Inflight { id, message, message_id, head, stage: Stage::Published, counted: true });
         self.stats.inflight += 1;
         if let Some(bytes) = detour {
             conn.gated_publishes += 1;
-            if tracked {
+            if let Some((group, retain, identifiers)) = record {
                 let client_id = session.client_id.clone();
                 if unstored {
                     self.store.push(StoreOp::Message(message_id, kept));
                 }
-                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, released: false });
+                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, group, retain, identifiers });
             }
             self.reply(conn_slot, self.store.due(), Reply::Publish(bytes.freeze()));
         } else {
@@ -449,6 +456,9 @@ impl Broker {
         let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
         let settled = cursor.acknowledge(at);
         if settled == cursor.acked {
+            if at > settled {
+                self.store.push(StoreOp::Settled(Some(session.client_id.clone()), log.filter.clone(), at));
+            }
             return;
         }
         log.move_cursor(cursor.acked, settled);
@@ -493,9 +503,8 @@ impl Broker {
             return Ok(());
         }
         inflight.stage = Stage::Released; // [MQTT-4.3.3-6]: no PUBLISH under this identifier after PUBREL
-        let message = inflight.message_id;
         if durable {
-            self.store.push(StoreOp::Outgoing { client_id, id, message, released: true });
+            self.store.push(StoreOp::Released(client_id, id));
         }
         let packet = Packet::PubRel(ack(id, ReasonCode::Success)); // [MQTT-4.3.3-4]
         self.reply(slot, if durable { self.store.due() } else { self.store.watermark }, Reply::Ack(packet));

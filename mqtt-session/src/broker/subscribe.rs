@@ -66,7 +66,8 @@ impl Broker {
         self.authorize_subscribe(slot, subscribe, decided);
     }
 
-    /// The Reason Code of a granted subscription: its Maximum QoS, which may be less than was asked for [MQTT-3.8.4-7].
+    /// The Reason Code of a granted subscription: its Maximum QoS, which may be less than was asked for [MQTT-3.8.4-7],
+    /// [MQTT-3.2.2-10].
     fn granted(&self, qos: QoS) -> ReasonCode {
         match qos.min(self.config.features.maximum_qos) {
             QoS::AtMostOnce => ReasonCode::Success,
@@ -188,6 +189,7 @@ impl Broker {
             log.online.insert(slot);
         }
         session.cursors.insert(key, Cursor::new(log.end()));
+        self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), log.end()));
         key
     }
 

@@ -24,6 +24,8 @@ pub struct Bench {
     pub store_at_once: bool,
     pub batches: Vec<StoreBatch>,
     links: HashMap<ConnId, Link>,
+    started: Instant,
+    started_wall: UnixTime,
 }
 
 /// The client's end of a connection.
@@ -61,6 +63,8 @@ impl Bench {
             store_at_once: true,
             batches: Vec::new(),
             links: HashMap::new(),
+            started: now,
+            started_wall: wall,
         }
     }
 
