@@ -1,7 +1,8 @@
 //! Messages to clients: PUBLISH out, with its acknowledgments in (section 4.3, the sender's part; section 4.9).
 //!
-//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9]; what is on its way is sent again in
-//! its first order after a reconnect [MQTT-4.6.0-1]; a session pulls only while its socket has room.
+//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9], and nothing but PUBLISH waits for
+//! that [MQTT-3.3.4-10]; what is on its way is sent again in its first order after a reconnect [MQTT-4.6.0-1]; a session
+//! pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
 use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
@@ -146,14 +147,7 @@ impl Broker {
         });
         conn.sending += 1;
         conn.resent += 1;
-        session.inflight.push_back(Inflight {
-            id,
-            message,
-            message_id,
-            head,
-            stage: Stage::Published,
-            attempted: true,
-        });
+        session.inflight.push_back(Inflight { id, message, message_id, head, stage: Stage::Published, counted: true });
         self.stats.inflight += 1;
         if let Some(bytes) = detour {
             conn.gated_publishes += 1;
@@ -236,23 +230,26 @@ impl Broker {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return false };
-        let index = conn.resent;
-        let Some(inflight) = session.inflight.get_mut(index) else { return false };
-        if conn.resuming || !conn.has_credit() {
+        if conn.resuming {
             return false;
         }
-        if inflight.stage == Stage::Released {
-            let packet = Packet::PubRel(ack(inflight.id, ReasonCode::Success));
-            conn.sending += 1;
-            conn.resent += 1;
-            self.send(conn_slot, &packet);
+        if !conn.released_again {
+            self.release_again(slot, conn_slot);
             return true;
         }
+        let index = conn.resent;
+        let Some(inflight) = session.inflight.get_mut(index) else { return false };
+        if inflight.stage == Stage::Released {
+            conn.resent += 1; // PUBREL was sent
+            return true;
+        }
+        if !conn.has_credit() {
+            return false;
+        }
         let expiry = expiry_left(inflight.message.expires_at, now);
-        // [MQTT-3.3.1-1]: DUP, since it was sent before
-        let dup = inflight.attempted;
         let id = Some(inflight.id);
-        if !write_publish(conn, &inflight.message.shared(), id, dup, &inflight.head, expiry) {
+        // [MQTT-3.3.1-1]: DUP, since it was sent before
+        if !write_publish(conn, &inflight.message.shared(), id, true, &inflight.head, expiry) {
             let (id, qos, origin) = (inflight.id, inflight.head.qos, inflight.head.origin.clone());
             let name = session.name.clone();
             session.inflight.remove(index);
@@ -264,11 +261,29 @@ impl Broker {
             self.settle_origin(slot, &origin);
             return true;
         }
-        inflight.attempted = true;
+        inflight.counted = true;
         conn.sending += 1;
         conn.resent += 1;
         self.sent_publish(conn_slot);
         true
+    }
+
+    /// Sends every PUBREL again, before any PUBLISH: they wait for no window [MQTT-3.3.4-10], though each takes from it.
+    fn release_again(&mut self, slot: u32, conn_slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Some(conn) = self.connections.get_mut(conn_slot) else { return };
+        conn.released_again = true;
+        let mut released = Vec::new();
+        for inflight in &mut session.inflight {
+            inflight.counted = inflight.stage == Stage::Released;
+            if inflight.counted {
+                conn.sending += 1;
+                released.push(inflight.id);
+            }
+        }
+        for id in released {
+            self.send(conn_slot, &Packet::PubRel(ack(id, ReasonCode::Success)));
+        }
     }
 
     fn pull_pending(&mut self, slot: u32, conn_slot: u32) -> bool {
@@ -523,6 +538,8 @@ impl Broker {
         let Some(inflight) = session.inflight.remove(index) else { return };
         if index < conn.resent {
             conn.resent -= 1;
+        }
+        if inflight.counted {
             conn.sending = conn.sending.saturating_sub(1); // [MQTT-4.9.0-2]
         }
         self.stats.inflight -= 1;
