@@ -1,7 +1,7 @@
 //! UTF-8 Encoded Strings (MQTT 5.0 section 1.5.4).
 //!
 //! Invariants: the bytes of every text type were checked when it was built; nothing is normalised or stripped,
-//! a U+FEFF included [MQTT-1.5.4-3].
+//! a U+FEFF included [MQTT-1.5.4-3] [3.1.1: MQTT-1.5.3-3].
 use alloc::string::String;
 use bytes::Bytes;
 use core::{borrow::Borrow, fmt, hash, ops::Deref, str};
@@ -20,9 +20,9 @@ pub struct Utf8String(Bytes);
 pub enum TextError {
     /// Longer than 65,535 bytes [MQTT-4.7.3-3].
     TooLong,
-    /// Not well-formed UTF-8; surrogates U+D800 to U+DFFF included [MQTT-1.5.4-1].
+    /// Not well-formed UTF-8; surrogates U+D800 to U+DFFF included [MQTT-1.5.4-1] [3.1.1: MQTT-1.5.3-1].
     NotUtf8,
-    /// Contains U+0000 [MQTT-1.5.4-2], [MQTT-4.7.3-2].
+    /// Contains U+0000 [MQTT-1.5.4-2] [3.1.1: MQTT-1.5.3-2], [MQTT-4.7.3-2].
     Null,
     /// Empty where at least one character is needed [MQTT-4.7.3-1].
     Empty,
@@ -148,9 +148,11 @@ pub(crate) const fn is_wildcard(byte: u8) -> bool {
 /// Checks a text that the survey found odd.
 #[cold]
 pub(crate) fn check_closely(bytes: &[u8]) -> Result<(), TextError> {
+    // [MQTT-1.5.4-2] [3.1.1: MQTT-1.5.3-2]
     if bytes.contains(&0) {
         return Err(TextError::Null);
     }
+    // [MQTT-1.5.4-1] [3.1.1: MQTT-1.5.3-1] This refuses surrogates, too.
     str::from_utf8(bytes).map(drop).map_err(|_| TextError::NotUtf8)
 }
 
