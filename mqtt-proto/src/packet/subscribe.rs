@@ -37,7 +37,7 @@ impl Subscribe {
         if rest.is_empty() {
             return Err(violation!("a SUBSCRIBE without topic filters", "MQTT-3.8.3-2").into());
         }
-        let mut filters = Vec::with_capacity(count(rest));
+        let mut filters = Vec::with_capacity(count(rest).min(MAX_RESERVED));
         while !rest.is_empty() {
             let (text, share_len, byte);
             (rest, (text, share_len)) = topic_filter(rest)?;
@@ -52,6 +52,9 @@ impl Subscribe {
         Ok(Self { id, filters, properties: Properties::slice_of(&body, properties) })
     }
 }
+
+/// Room for filters that is made before they are checked; beyond it the list grows as they are read.
+const MAX_RESERVED: usize = 64;
 
 /// How many filters the payload announces, so that the list is allocated once.
 fn count(mut payload: &[u8]) -> usize {
