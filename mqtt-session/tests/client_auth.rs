@@ -39,7 +39,7 @@ fn an_exchange_before_connack() {
     net.publish("t", "x", mqtt_session::proto::QoS::AtLeastOnce);
     net.send(auth(ReasonCode::ContinueAuthentication, "TEST", "challenge"));
     assert!(matches!(net.events.back(), Some(Event::Auth(asked)) if *asked == step("challenge")));
-    net.client.authenticate(net.now, Some(b"answer")).unwrap();
+    net.client.authenticate(net.now, Some("answer".into())).unwrap();
     assert_eq!(net.sent_one(), auth(ReasonCode::ContinueAuthentication, "TEST", "answer"));
     assert_eq!(net.client.authenticate(net.now, None), Err(StateError::NotAsked));
     net.connack(false, &[Property::AuthenticationMethod("TEST"), Property::AuthenticationData(b"proof")]);
@@ -93,13 +93,13 @@ fn online() -> Net {
 #[test]
 fn re_authentication_on_a_connection_in_use() {
     let mut net = online();
-    net.client.reauthenticate(net.now, Some(b"again")).unwrap();
+    net.client.reauthenticate(net.now, Some("again".into())).unwrap();
     assert_eq!(net.sent_one(), auth(ReasonCode::ReAuthenticate, "TEST", "again"));
     assert_eq!(net.client.reauthenticate(net.now, None), Err(StateError::NotAsked), "one at a time");
     net.publish("t", "meanwhile", mqtt_session::proto::QoS::AtMostOnce);
     as_publish(net.sent_one());
     net.send(auth(ReasonCode::ContinueAuthentication, "TEST", "challenge"));
-    net.client.authenticate(net.now, Some(b"answer")).unwrap();
+    net.client.authenticate(net.now, Some("answer".into())).unwrap();
     assert_eq!(net.sent_one(), auth(ReasonCode::ContinueAuthentication, "TEST", "answer"));
     net.send(auth(ReasonCode::Success, "TEST", "done"));
     assert!(matches!(net.events.back(), Some(Event::ReAuthenticated(done)) if *done == step("done")));

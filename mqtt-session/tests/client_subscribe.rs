@@ -52,7 +52,7 @@ fn one_reason_code_per_filter_settles_the_token() {
     for version in VERSIONS {
         let mut net = Net::online(version);
         let filters = vec![(filter("a"), QoS::AtMostOnce.into()), (filter("b/#"), QoS::ExactlyOnce.into())];
-        let token = net.client.subscribe(net.now, filters, &SubscribeOptions::default()).unwrap();
+        let token = net.client.subscribe(net.now, filters, SubscribeOptions::default()).unwrap();
         let subscribe = as_subscribe(net.sent_one());
         assert_eq!((subscribe.id, names(&subscribe)), (pid(1), vec!["a", "b/#"]));
         let failure = if version.is_v5() { ReasonCode::NotAuthorized } else { ReasonCode::UnspecifiedError };
@@ -106,7 +106,7 @@ fn misuse_is_told_before_anything_is_sent() {
     let mut net = Net::online_with(ClientConfig { max_subscriptions: 2, ..persistent(Version::V5) });
     let mut subscribe = |names: &[&str], options: SubscriptionOptions, more: SubscribeOptions| {
         let filters = names.iter().map(|name| (filter(name), options)).collect();
-        net.client.subscribe(net.now, filters, &more).map(drop)
+        net.client.subscribe(net.now, filters, more).map(drop)
     };
     let plain = SubscriptionOptions::default();
     let none = SubscribeOptions::default;
@@ -121,7 +121,7 @@ fn misuse_is_told_before_anything_is_sent() {
     assert_eq!(net.sent(), []);
     let mut net = Net::online(Version::V3_1_1);
     let filters = vec![(filter("a"), no_local)];
-    assert_eq!(net.client.subscribe(net.now, filters, &none()), Err(SubscribeError::NotInVersion));
+    assert_eq!(net.client.subscribe(net.now, filters, none()), Err(SubscribeError::NotInVersion));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn options_identifier_and_user_properties_travel() {
     };
     let user_properties = Properties::builder().with(Property::UserProperty("k", "v")).build();
     let more = SubscribeOptions { identifier: Some(5), user_properties };
-    net.client.subscribe(net.now, vec![(filter("a"), options)], &more).unwrap();
+    net.client.subscribe(net.now, vec![(filter("a"), options)], more).unwrap();
     let subscribe = as_subscribe(net.sent_one());
     assert_eq!(subscribe.filters, [(filter("a"), options)]);
     assert_eq!(subscribe.properties.subscription_identifiers().collect::<Vec<_>>(), [5]);
@@ -263,7 +263,7 @@ fn requests_travel_in_batches_of_one_kind() {
         net.subscribe(name, QoS::AtMostOnce);
     }
     let more = SubscribeOptions { identifier: Some(1), ..SubscribeOptions::default() };
-    net.client.subscribe(net.now, vec![(filter("d"), QoS::AtMostOnce.into())], &more).unwrap();
+    net.client.subscribe(net.now, vec![(filter("d"), QoS::AtMostOnce.into())], more).unwrap();
     net.go_online(false, &[]);
     let batches: Vec<_> = net.sent().into_iter().map(|packet| names(&as_subscribe(packet)).join(" ")).collect();
     assert_eq!(batches, ["a b", "c", "d"]);
@@ -299,7 +299,7 @@ fn what_the_server_does_not_support_is_not_asked_for() {
     let wildcard = net.subscribe("a/#", QoS::AtMostOnce);
     let shared = net.subscribe("$share/g/a", QoS::AtMostOnce);
     let more = SubscribeOptions { identifier: Some(1), ..SubscribeOptions::default() };
-    let identified = net.client.subscribe(net.now, vec![(filter("a"), QoS::AtMostOnce.into())], &more).unwrap();
+    let identified = net.client.subscribe(net.now, vec![(filter("a"), QoS::AtMostOnce.into())], more).unwrap();
     for (token, reason) in [
         (wildcard, ReasonCode::WildcardSubscriptionsNotSupported),
         (shared, ReasonCode::SharedSubscriptionsNotSupported),

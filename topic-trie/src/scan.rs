@@ -3,7 +3,8 @@
 //! A cursor remembers a path of node ids, each with the place of the child to look at next. Ids and places stay while
 //! nodes live, and births tell nodes apart that had the same id; so edits cannot lead a cursor astray.
 
-use crate::retained::{Child, Link, ROOT, RetainedStore};
+use crate::node::{Child, Link, ROOT};
+use crate::retained::RetainedStore;
 use crate::rule::check_filter;
 use crate::text::split;
 use alloc::vec::Vec;

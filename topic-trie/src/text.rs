@@ -117,7 +117,7 @@ const LOW_SEVEN: u64 = LOW_BITS * 0x7f;
 /// The high bit of each byte of `word` that equals `byte`.
 #[inline]
 fn bytes_equal(word: u64, byte: u8) -> u64 {
-    let zeroed = word ^ LOW_BITS * u64::from(byte);
+    let zeroed = word ^ (LOW_BITS * u64::from(byte));
     !(((zeroed & LOW_SEVEN) + LOW_SEVEN) | zeroed | LOW_SEVEN)
 }
 

@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The same identifier, and a session that the server keeps for an hour.
 fn subscriber(url: &str) -> Builder {
-    Client::builder(url).client_id("offline-demo").persistent(Duration::from_secs(3600))
+    Client::builder(url).client_id("offline-demo").persistent(Duration::from_hours(1))
 }
 
 async fn subscribe_and_leave(url: &str) -> Result<(), Box<dyn std::error::Error>> {

@@ -24,7 +24,7 @@ async fn a_dropped_publish_happened_once_or_never() {
     poll_and_drop(client.publish("t", "never", Q1), 0);
     poll_and_drop(client.publish("t", "once", Q1), 1);
     poll_and_drop(client.publish("t", "also once", Q1), 3);
-    let (last, _) = tokio::join!(client.publish("t", "last", Q1), async {
+    let (last, ()) = tokio::join!(client.publish("t", "last", Q1), async {
         for expected in ["once", "also once", "last"] {
             assert_eq!(conn.take().await, expected);
         }

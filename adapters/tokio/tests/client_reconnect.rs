@@ -29,7 +29,7 @@ async fn it_reconnects_and_subscribes_again() {
 #[tokio::test]
 async fn a_publish_under_way_is_finished_on_the_next_connection() {
     let server = Server::start().await;
-    let (client, mut conn) = server.client(server.builder().persistent(Duration::from_secs(60))).await;
+    let (client, mut conn) = server.client(server.builder().persistent(Duration::from_mins(1))).await;
     let script = async {
         let first = conn.read_publish().await;
         assert!(!first.delivery.dup());
@@ -62,7 +62,7 @@ async fn offline_messages_wait_in_order() {
 #[tokio::test]
 async fn a_lost_session_fails_what_cannot_be_known() {
     let server = Server::start().await;
-    let (client, mut conn) = server.client(server.builder().persistent(Duration::from_secs(60))).await;
+    let (client, mut conn) = server.client(server.builder().persistent(Duration::from_mins(1))).await;
     let script = async {
         conn.read_publish().await;
         drop(conn);
@@ -126,7 +126,7 @@ async fn a_server_that_breaks_the_protocol_is_told_so() {
 #[tokio::test]
 async fn a_session_can_be_kept_and_gone_on_with() {
     let server = Server::start().await;
-    let persistent = || server.builder().persistent(Duration::from_secs(60));
+    let persistent = || server.builder().persistent(Duration::from_mins(1));
     let (client, mut conn) = server.client(persistent()).await;
     drop(client.try_publish("t", "x", Q1).unwrap());
     let first = conn.read_publish().await;

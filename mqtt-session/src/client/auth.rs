@@ -20,18 +20,20 @@ pub(super) struct Exchange {
 
 impl Client {
     /// Answers [`Event::Auth`] with the next step's Authentication Data.
-    pub fn authenticate(&mut self, now: Instant, data: Option<&[u8]>) -> Result<(), StateError> {
+    #[expect(clippy::needless_pass_by_value, reason = "as all byte strings of the interface")]
+    pub fn authenticate(&mut self, now: Instant, data: Option<Bytes>) -> Result<(), StateError> {
         if !self.auth.our_turn {
             return Err(StateError::NotAsked);
         }
         self.auth.our_turn = false;
-        self.send_auth(now, ReasonCode::ContinueAuthentication, data); // [MQTT-4.12.0-3]
+        self.send_auth(now, ReasonCode::ContinueAuthentication, data.as_ref()); // [MQTT-4.12.0-3]
         Ok(())
     }
 
     /// Authenticates again on the connection in use, with the method of CONNECT [MQTT-4.12.1-1]. Messages go on meanwhile. The end is
     /// [`Event::ReAuthenticated`] or a DISCONNECT of the Server.
-    pub fn reauthenticate(&mut self, now: Instant, data: Option<&[u8]>) -> Result<(), StateError> {
+    #[expect(clippy::needless_pass_by_value, reason = "as all byte strings of the interface")]
+    pub fn reauthenticate(&mut self, now: Instant, data: Option<Bytes>) -> Result<(), StateError> {
         if self.phase != Phase::Online {
             return Err(StateError::NotConnected);
         }
@@ -39,11 +41,11 @@ impl Client {
             return Err(StateError::NotAsked);
         }
         self.auth.again = true;
-        self.send_auth(now, ReasonCode::ReAuthenticate, data);
+        self.send_auth(now, ReasonCode::ReAuthenticate, data.as_ref());
         Ok(())
     }
 
-    fn send_auth(&mut self, now: Instant, reason: ReasonCode, data: Option<&[u8]>) {
+    fn send_auth(&mut self, now: Instant, reason: ReasonCode, data: Option<&Bytes>) {
         let mut properties = Properties::builder();
         if let Some(method) = &self.config.auth_method {
             properties = properties.with(Property::AuthenticationMethod(method));

@@ -82,13 +82,14 @@ impl Subscriptions {
 impl Client {
     /// Wants these subscriptions: now, and after each reconnect until [`Client::unsubscribe`]. The token is settled with a Reason Code per filter.
     /// A request that a later one for the same filter overtakes before it was sent shares that one's fate as Success. O(n log m).
+    #[expect(clippy::needless_pass_by_value, reason = "it is cloned per filter, and callers rarely keep it")]
     pub fn subscribe(
         &mut self,
         now: Instant,
         filters: Vec<(TopicFilter, SubscriptionOptions)>,
-        more: &SubscribeOptions,
+        more: SubscribeOptions,
     ) -> Result<Token, SubscribeError> {
-        self.check_subscribe(&filters, more)?;
+        self.check_subscribe(&filters, &more)?;
         let token = self.new_token();
         let reply = Reply { subscribe: true, reasons: alloc::vec![None; filters.len()] };
         self.subscriptions.replies.insert(token, reply);

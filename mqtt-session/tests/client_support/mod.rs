@@ -198,7 +198,7 @@ impl Net {
 
     pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Token {
         let filters = vec![(filter.parse().unwrap(), qos.into())];
-        let token = self.client.subscribe(self.now, filters, &SubscribeOptions::default()).unwrap();
+        let token = self.client.subscribe(self.now, filters, SubscribeOptions::default()).unwrap();
         self.run();
         token
     }

@@ -51,14 +51,6 @@ impl Bench {
         }
     }
 
-    /// All batches so far are kept.
-    pub fn stored(&mut self) {
-        if let Some(upto) = self.batches.last().map(|batch| batch.seq) {
-            self.broker.handle_completion(self.now, Completion::Stored { upto });
-            self.run();
-        }
-    }
-
     /// This batch is not kept.
     pub fn store_failed(&mut self, seq: StoreSeq) {
         self.broker.handle_completion(self.now, Completion::StoreFailed { seq });

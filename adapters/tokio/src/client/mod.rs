@@ -157,7 +157,7 @@ impl Client {
             if inner.ending.is_some() {
                 return Err(SubscribeError::Ended);
             }
-            let token = inner.machine.subscribe(now, filters, &more).map_err(SubscribeError::Rejected)?;
+            let token = inner.machine.subscribe(now, filters, more).map_err(SubscribeError::Rejected)?;
             let (route, messages) = inner.routes.add(names.clone());
             Ok((route, messages, wait_for(inner, token)))
         })?;
@@ -235,12 +235,12 @@ impl Client {
     }
 
     /// Answers [`Event::Auth`] with the next step's data.
-    pub fn authenticate(&self, data: Option<&[u8]>) -> Result<(), CallError> {
+    pub fn authenticate(&self, data: Option<Bytes>) -> Result<(), CallError> {
         self.handle.0.call(|inner, now| inner.machine.authenticate(now, data)).map_err(CallError::State)
     }
 
     /// Authenticates again on the connection in use (5.0).
-    pub fn reauthenticate(&self, data: Option<&[u8]>) -> Result<(), CallError> {
+    pub fn reauthenticate(&self, data: Option<Bytes>) -> Result<(), CallError> {
         self.handle.0.call(|inner, now| inner.machine.reauthenticate(now, data)).map_err(CallError::State)
     }
 
