@@ -136,7 +136,8 @@ impl Client {
     /// counted, so that a user who publishes before he takes the next message is never stuck.
     pub fn wants_read(&self) -> bool {
         let (messages, bytes) = (self.config.max_incoming, self.config.max_incoming_bytes);
-        if !self.inbox.is_full(messages, bytes) {
+        // Before CONNACK no message can come, and CONNACK must not wait for messages of the last connection to be taken.
+        if self.phase != Phase::Online || !self.inbox.is_full(messages, bytes) {
             return true;
         }
         // What is above QoS 0 is bounded by the Receive Maximum, or by the window of a Server that knows none.
