@@ -3,7 +3,7 @@
 //! Invariants: a parser takes the exact bytes of its field and nothing else; it never asks for more input, since
 //! [framing](crate::Frame) came first.
 use crate::error::{Fault, malformed, violation};
-use crate::{EncodeError, PacketId, TextError, text};
+use crate::{DecodeError, EncodeError, PacketId, TextError, text};
 use bytes::BytesMut;
 use nom::IResult;
 use nom::error::{ErrorKind, ParseError};
@@ -37,6 +37,13 @@ impl From<nom::Err<Fault>> for Fault {
             nom::Err::Error(fault) | nom::Err::Failure(fault) => fault,
             nom::Err::Incomplete(_) => Self::from_error_kind(&[], ErrorKind::Eof),
         }
+    }
+}
+
+impl From<nom::Err<Fault>> for DecodeError {
+    #[cold]
+    fn from(error: nom::Err<Fault>) -> Self {
+        Fault::from(error).into()
     }
 }
 

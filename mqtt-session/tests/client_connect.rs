@@ -2,11 +2,9 @@
 mod client_support;
 
 use client_support::*;
-use mqtt_session::client::{Backoff, Client, ClientConfig, ConfigError, DisconnectReason, StateError};
-use mqtt_session::proto::{
-    ConnAck, Disconnect, Packet, Properties, Property, QoS, ReasonCode, Version, Will,
-};
 use mqtt_session::Instant;
+use mqtt_session::client::{Backoff, Client, ClientConfig, ConfigError, DisconnectReason, StateError};
+use mqtt_session::proto::{ConnAck, Disconnect, Packet, Properties, Property, QoS, ReasonCode, Version, Will};
 use std::time::Duration;
 
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
@@ -19,7 +17,13 @@ fn refusal(reason: ReasonCode) -> ConnAck {
 #[test]
 fn connect_carries_the_configuration_in_each_version() {
     for version in VERSIONS {
-        let will = Will { qos: QoS::AtLeastOnce, retain: true, topic: topic("w"), payload: "gone".into(), properties: Properties::new() };
+        let will = Will {
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            topic: topic("w"),
+            payload: "gone".into(),
+            properties: Properties::new(),
+        };
         let mut net = Net::new(ClientConfig {
             version,
             client_id: id("me"),
@@ -51,7 +55,10 @@ fn configurations_that_contradict_themselves_are_refused() {
     assert_eq!(check(ClientConfig { receive_maximum: 0, ..v3() }), Some(ConfigError::Zero("receive_maximum")));
     assert_eq!(check(ClientConfig { password: Some("p".into()), ..v3() }), Some(ConfigError::PasswordAlone));
     assert_eq!(check(ClientConfig { session_expiry: 1, ..v3() }), Some(ConfigError::NotInVersion));
-    assert_eq!(check(ClientConfig { auth_data: Some("d".into()), ..ClientConfig::default() }), Some(ConfigError::AuthDataAlone));
+    assert_eq!(
+        check(ClientConfig { auth_data: Some("d".into()), ..ClientConfig::default() }),
+        Some(ConfigError::AuthDataAlone)
+    );
     assert_eq!(check(v3()), None);
 }
 
@@ -167,7 +174,8 @@ fn credentials_can_be_renewed_between_connections() {
 #[test]
 fn connect_timeout_covers_transport_and_connack() {
     for reach_transport in [false, true] {
-        let mut net = Net::new(ClientConfig { client_id: id("c"), connect_timeout: secs(5), ..ClientConfig::default() });
+        let mut net =
+            Net::new(ClientConfig { client_id: id("c"), connect_timeout: secs(5), ..ClientConfig::default() });
         net.client.connect(net.now);
         if reach_transport {
             net.pass(secs(3));
@@ -353,7 +361,8 @@ fn what_no_server_may_send_is_refused() {
 // [MQTT-3.1.2-24]
 #[test]
 fn packets_beyond_the_maximum_are_refused_before_they_are_buffered() {
-    let mut net = Net::online_with(ClientConfig { client_id: id("c"), maximum_packet_size: 100, ..ClientConfig::default() });
+    let mut net =
+        Net::online_with(ClientConfig { client_id: id("c"), maximum_packet_size: 100, ..ClientConfig::default() });
     net.send_bytes(&[0x30, 0x80, 0x01]); // 128 bytes are announced, none is there
     net.assert_refused(ReasonCode::PacketTooLarge, "section 3.1.2.11.4");
 }

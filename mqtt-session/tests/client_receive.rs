@@ -34,7 +34,8 @@ fn messages_are_acknowledged_when_they_are_handed_out() {
 #[test]
 fn messages_come_with_all_they_carry() {
     let mut net = Net::online(Version::V5);
-    let properties: Properties = [Property::UserProperty("k", "v"), Property::SubscriptionIdentifier(3)].into_iter().collect();
+    let properties: Properties =
+        [Property::UserProperty("k", "v"), Property::SubscriptionIdentifier(3)].into_iter().collect();
     let delivery = Delivery::AtLeastOnce { id: pid(1), dup: true };
     net.send(Publish { retain: true, properties: properties.clone(), ..incoming("a/b", "x", delivery) });
     let message = net.messages().remove(0);
@@ -151,7 +152,11 @@ fn manual_acknowledgments_leave_in_the_order_of_arrival() {
     assert_eq!(acknowledge(&mut net, 1, ReasonCode::Success), []);
     assert_eq!(
         acknowledge(&mut net, 0, ReasonCode::QuotaExceeded),
-        [Packet::PubAck(ack_with(pid(1), ReasonCode::QuotaExceeded)), Packet::PubRec(ack(pid(2))), Packet::PubAck(ack(pid(3)))]
+        [
+            Packet::PubAck(ack_with(pid(1), ReasonCode::QuotaExceeded)),
+            Packet::PubRec(ack(pid(2))),
+            Packet::PubAck(ack(pid(3)))
+        ]
     );
 }
 
@@ -292,7 +297,8 @@ fn reading_goes_on_while_an_acknowledgment_is_awaited() {
     assert_eq!(taken.len(), 12 + 1, "four times the limit; QoS 1 is never dropped");
     assert_eq!(taken.last().map(String::as_str), Some("important"));
     net.run();
-    let dropped: u64 = net.events.iter().map(|event| if let Event::Dropped { count } = event { *count } else { 0 }).sum();
+    let dropped: u64 =
+        net.events.iter().map(|event| if let Event::Dropped { count } = event { *count } else { 0 }).sum();
     assert_eq!((dropped, net.client.stats().dropped_incoming), (8, 8));
 }
 

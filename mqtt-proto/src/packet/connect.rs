@@ -1,5 +1,5 @@
 //! CONNECT (MQTT 5.0 section 3.1): the only packet that names its version.
-use super::{Body, codec_of_one_version};
+use super::{Body, encoder_of_one_version};
 use crate::error::{Fault, malformed, violation};
 use crate::properties::{self, CONNECT, WILL};
 use crate::wire::{self, Parsed, binary, put_binary, text_fault, utf8};
@@ -72,14 +72,14 @@ macro_rules! unsupported {
     };
 }
 
-codec_of_one_version!(Connect);
+encoder_of_one_version!(Connect);
 
 impl Connect {
-    pub(super) fn parse(frame: &Frame) -> Result<Self, Fault> {
+    /// Decodes a frame of this type, of any version.
+    pub fn decode(frame: Frame) -> Result<Self, DecodeError> {
         // The version is in the body; CONNECT has no flags in any of them.
-        frame.as_ref().expect(PacketType::Connect, Version::V5)?;
-        let body = frame.body();
-        let (rest, version) = version(body)?;
+        let body = frame.body_of(PacketType::Connect, Version::V5)?;
+        let (rest, version) = version(&body)?;
         let (rest, flags) = be_u8(rest)?;
         check_flags(flags, version)?;
         let (rest, keep_alive) = be_u16(rest)?;
@@ -89,7 +89,7 @@ impl Connect {
         let (rest, client_id) = utf8(rest)?;
         // [MQTT-3.1.2-9] Will Properties, Topic and Payload are there if and only if the flag says so
         // [3.1.1: MQTT-3.1.2-11].
-        let (rest, will) = if flags & flag::WILL != 0 { will(rest, flags, version, body)? } else { (rest, None) };
+        let (rest, will) = if flags & flag::WILL != 0 { will(rest, flags, version, &body)? } else { (rest, None) };
         // [MQTT-3.1.2-16], [MQTT-3.1.2-17] User Name as flagged. [MQTT-3.1.3-12] It is a UTF-8 Encoded String.
         let (rest, username) = optional(flags & flag::USER_NAME != 0, version, rest, utf8)?;
         // [MQTT-3.1.2-18], [MQTT-3.1.2-19] Password as flagged.
@@ -103,7 +103,7 @@ impl Connect {
             will,
             username: username.map(|name| Utf8String::trusted(body.slice_ref(name))),
             password: password.map(|password| body.slice_ref(password)),
-            properties: Properties::slice_of(body, properties),
+            properties: Properties::slice_of(&body, properties),
         })
     }
 

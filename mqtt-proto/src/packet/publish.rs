@@ -3,6 +3,7 @@
 //! Invariants: decoding allocates nothing and copies nothing; an owned [`Publish`] is the borrowed view made of slices.
 use super::{Body, encoder};
 use crate::error::{Fault, malformed, violation};
+use crate::frame::expect;
 use crate::properties::{self, PUBLISH, PropertiesRef};
 use crate::wire::{self, Parsed, put_binary, text_fault};
 use crate::{
@@ -46,7 +47,7 @@ impl<'a> PublishRef<'a> {
     /// Decodes in place.
     #[inline]
     pub fn decode(frame: FrameRef<'a>, version: Version) -> Result<Self, DecodeError> {
-        let fields = Fields::parse(frame, version)?;
+        let fields = Fields::parse(frame.header(), frame.body(), version)?;
         let topic = text::checked_str(fields.topic);
         Ok(Self {
             delivery: fields.delivery,
@@ -80,10 +81,9 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     #[inline]
-    fn parse(frame: FrameRef<'a>, version: Version) -> Result<Self, Fault> {
-        frame.expect(PacketType::Publish, version)?;
-        let flags = frame.header();
-        let (rest, topic) = topic(frame.body())?;
+    fn parse(flags: u8, body: &'a [u8], version: Version) -> Result<Self, Fault> {
+        expect(flags, PacketType::Publish, version)?;
+        let (rest, topic) = topic(body)?;
         let (rest, delivery) = delivery(flags, rest)?;
         let (payload, properties) =
             if version.is_v5() { properties::block(PUBLISH, rest)? } else { (rest, PropertiesRef::default()) };
@@ -173,12 +173,7 @@ impl Publish {
     /// Decodes a frame of this type; topic, properties and payload are slices of it.
     #[inline]
     pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
-        Ok(Self::parse(frame, version)?)
-    }
-
-    #[inline]
-    pub(super) fn parse(frame: Frame, version: Version) -> Result<Self, Fault> {
-        let fields = Fields::parse(frame.as_ref(), version)?;
+        let fields = Fields::parse(frame.header(), frame.body(), version)?;
         let topic = 2..2 + fields.topic.len();
         let payload = frame.body().len() - fields.payload.len();
         let properties = payload - fields.properties.len()..payload;

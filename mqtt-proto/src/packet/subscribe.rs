@@ -1,12 +1,12 @@
 //! SUBSCRIBE (MQTT 5.0 section 3.8).
-use super::{Body, codec};
+use super::{Body, encoder};
 use crate::error::{Fault, malformed, violation};
 use crate::properties::{self, PropertiesRef, SUBSCRIBE};
 use crate::topic::check_filter;
 use crate::wire::{Parsed, binary, packet_id, put_binary, text_fault};
 use crate::{
-    EncodeError, Frame, PacketId, PacketType, Properties, QoS, RetainHandling, SubscriptionOptions, TopicFilter,
-    Version,
+    DecodeError, EncodeError, Frame, PacketId, PacketType, Properties, QoS, RetainHandling, SubscriptionOptions,
+    TopicFilter, Version,
 };
 use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
@@ -23,33 +23,33 @@ pub struct Subscribe {
     pub properties: Properties,
 }
 
-codec!(Subscribe);
+encoder!(Subscribe);
 
 impl Subscribe {
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
+    /// Decodes a frame of this type.
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
         // [MQTT-3.8.1-1]
-        frame.as_ref().expect(PacketType::Subscribe, version)?;
-        let body = frame.body();
-        let (rest, id) = packet_id(body)?;
+        let body = frame.body_of(PacketType::Subscribe, version)?;
+        let (rest, id) = packet_id(&body)?;
         let (mut rest, properties) =
             if version.is_v5() { properties::block(SUBSCRIBE, rest)? } else { (rest, PropertiesRef::default()) };
         // [MQTT-3.8.3-2] [3.1.1: MQTT-3.8.3-3] At least one Topic Filter.
         if rest.is_empty() {
-            return Err(violation!("a SUBSCRIBE without topic filters", "MQTT-3.8.3-2"));
+            return Err(violation!("a SUBSCRIBE without topic filters", "MQTT-3.8.3-2").into());
         }
         let mut filters = Vec::with_capacity(count(rest));
         while !rest.is_empty() {
             let (filter, byte);
-            (rest, filter) = topic_filter(rest, body)?;
+            (rest, filter) = topic_filter(rest, &body)?;
             (rest, byte) = be_u8(rest)?;
             filters.push((filter, options(byte, version)?));
             let (filter, options) = &filters[filters.len() - 1];
             // [MQTT-3.8.3-4] No Local is not for Shared Subscriptions.
             if options.no_local && filter.is_shared() {
-                return Err(violation!("No Local on a shared subscription", "MQTT-3.8.3-4"));
+                return Err(violation!("No Local on a shared subscription", "MQTT-3.8.3-4").into());
             }
         }
-        Ok(Self { id, filters, properties: Properties::slice_of(body, properties) })
+        Ok(Self { id, filters, properties: Properties::slice_of(&body, properties) })
     }
 }
 

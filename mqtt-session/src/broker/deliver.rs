@@ -3,7 +3,7 @@
 //! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9]; what is on its way is sent again in
 //! its first order after a reconnect [MQTT-4.6.0-1]; a session pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
-use super::session::{Head, Inflight, Origin, Pending, Session, Stage};
+use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
@@ -58,14 +58,16 @@ pub(super) fn write_publish(
         subscription_identifiers: head.identifiers.as_slice(),
         message_expiry_interval: expiry,
     };
+    let mut room_for_alias = true;
     if conn.max_packet_size < u32::MAX {
-        // Three bytes for an alias that may come on top.
-        let most = (conn.max_packet_size as usize).saturating_sub(if conn.aliases_out_maximum > 0 { 3 } else { 0 });
-        if shared.encoded_len(conn.version, &publish_head).is_ok_and(|len| len > most) {
+        let len = shared.encoded_len(conn.version, &publish_head).unwrap_or(usize::MAX);
+        if len > conn.max_packet_size as usize {
             return false; // [MQTT-3.1.2-25]
         }
+        // Three bytes, and one for each of two lengths that may grow.
+        room_for_alias = len + 5 <= conn.max_packet_size as usize;
     }
-    if conn.version.is_v5() && conn.aliases_out_maximum > 0 {
+    if room_for_alias && conn.version.is_v5() && conn.aliases_out_maximum > 0 {
         (publish_head.topic_alias, publish_head.omit_topic) = outgoing_alias(conn, shared);
     }
     if shared.encode_head(conn.version, &publish_head, conn.tx.run()).is_err() {
@@ -112,6 +114,8 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let Some(id) = session.allocate_id() else {
             // 65,535 are on their way: more than the credit that any connection has.
+            self.stats.queued += 1;
+            self.stats.queued_bytes += message.cost();
             session.push_pending(Pending { message, head });
             return;
         };
@@ -184,14 +188,20 @@ impl Broker {
         }
     }
 
+    /// Bytes that may wait for a socket while a session pulls.
+    pub(super) fn pull_up_to(&self) -> usize {
+        PULL_UP_TO.min(self.config.connection.max_transmit_bytes).max(1)
+    }
+
     /// Sends what waits for a session while its connection has credit and room: what was on its way, what was pushed,
     /// retained messages, then the logs.
     fn pull(&mut self, slot: u32) {
+        let most = self.pull_up_to();
         loop {
             let Some(session) = self.sessions.get(slot) else { return };
             let Some(conn_slot) = session.connection else { return };
             let Some(conn) = self.connections.get(conn_slot) else { return };
-            if !conn.is_active() || conn.tx.len() >= PULL_UP_TO {
+            if !conn.is_active() || conn.tx.len() >= most {
                 return; // `transmitted` wakes it again
             }
             if conn.resent < session.inflight.len() {
@@ -236,9 +246,13 @@ impl Broker {
         let dup = inflight.attempted;
         let id = Some(inflight.id);
         if !write_publish(conn, &inflight.message.shared(), id, dup, &inflight.head, expiry) {
-            let (origin, name) = (inflight.head.origin.clone(), session.name.clone());
+            let (id, qos, origin) = (inflight.id, inflight.head.qos, inflight.head.origin.clone());
+            let name = session.name.clone();
             session.inflight.remove(index);
             self.stats.inflight -= 1;
+            if session.durable && qos == QoS::ExactlyOnce {
+                self.store.push(StoreOp::OutgoingEnd(session.client_id.clone(), id));
+            }
             self.count_dropped(DropReason::TooLarge, &name, 1);
             self.settle_origin(slot, &origin);
             return true;
@@ -274,7 +288,7 @@ impl Broker {
             session.scans.pop_front();
             return true;
         };
-        let Some(message) = scan.found.front() else {
+        let Some(found) = scan.found.front() else {
             if scan.done {
                 session.scans.pop_front();
                 return true;
@@ -292,15 +306,20 @@ impl Broker {
             }
             return true;
         };
+        // What was cleared or replaced since it was found must not come as if it were still retained [MQTT-3.3.1-6].
+        let Some(message) = self.retained.topics.get(&found.topic).cloned() else {
+            scan.found.pop_front();
+            return true;
+        };
         let options = subscription.options;
-        let qos = message.qos.min(options.qos);
+        let qos = message.qos.min(options.qos); // [MQTT-3.8.4-8]
         if qos > QoS::AtMostOnce && !credit {
             return false;
         }
         let own = options.no_local && message.publisher.as_ref() == Some(&session.name); // [MQTT-3.8.3-3]
-        let mut head = Head { qos, retain: true, ..Head::default() }; // [MQTT-3.3.1-8], [3.1.1: MQTT-3.3.1-8]
+        let mut head = Head { qos, retain: true, ..Head::default() }; // [3.1.1: MQTT-3.3.1-8]
         head.identifiers.push(subscription.identifier);
-        let Some(message) = scan.found.pop_front() else { return false };
+        scan.found.pop_front();
         if own || message.is_expired(now) {
             return true;
         }
@@ -317,7 +336,9 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let expiry = expiry_left(message.expires_at, self.now);
         if write_publish(conn, &message.shared(), None, false, &head, expiry) {
+            let client_id = conn.client_id.clone();
             self.sent_publish(conn_slot);
+            self.emit(|mask| mask.delivered, || Event::Delivered { client_id, message });
         } else if let Some(name) = self.sessions.get(slot).map(|session| session.name.clone()) {
             self.count_dropped(DropReason::TooLarge, &name, 1);
         }
@@ -349,7 +370,7 @@ impl Broker {
             entry = Some(here.clone());
         }
         let Some(entry) = entry else { return false };
-        add_pushed_identifiers(session, &entry.message, &mut head);
+        wanted |= add_pushed(session, &entry.message, &mut head);
         let name = session.name.clone();
         if !wanted || entry.message.is_expired(self.now) {
             if wanted {
@@ -436,26 +457,27 @@ impl Broker {
     /// PUBREC: a QoS 2 message reached the client; PUBREL follows, unless the client refused it [MQTT-4.3.3-4].
     pub(super) fn handle_pubrec(&mut self, slot: u32, received: &Ack) -> Result<(), Fault> {
         let id = received.id;
-        let found = self.session_of(slot).and_then(|session| session.inflight_index(id));
-        if found.is_some() && received.reason.is_error() {
-            self.complete(slot, received);
-            return Ok(());
-        }
         let Some(session) = self.session_of_mut(slot) else { return Ok(()) };
         let durable = session.durable;
         let client_id = session.client_id.clone();
+        let found = session.inflight_index(id);
         let Some(inflight) = found.and_then(|index| session.inflight.get_mut(index)) else {
             if !received.reason.is_error() {
                 let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
                 let reason = if v5 { ReasonCode::PacketIdentifierNotFound } else { ReasonCode::Success };
-                self.send(slot, &Packet::PubRel(ack(id, reason)));
+                let packet = Packet::PubRel(ack(id, reason)); // [MQTT-3.6.2-1]
+                self.reply(slot, self.store.watermark, Reply::Ack(packet)); // [MQTT-4.6.0-4]
             }
             return Ok(());
         };
         if inflight.head.qos != QoS::ExactlyOnce {
             return Err(Fault(ReasonCode::ProtocolError, "section 4.3.2: PUBREC for a QoS 1 message"));
         }
-        inflight.stage = Stage::Released; // [MQTT-4.3.3-5]: no PUBLISH under this identifier after PUBREL
+        if received.reason.is_error() {
+            self.complete(slot, received); // [MQTT-4.4.0-2]
+            return Ok(());
+        }
+        inflight.stage = Stage::Released; // [MQTT-4.3.3-6]: no PUBLISH under this identifier after PUBREL
         let message = inflight.message_id;
         if durable {
             self.store.push(StoreOp::Outgoing { client_id, id, message, released: true });
@@ -533,14 +555,20 @@ fn write_aside(
     (bytes, written)
 }
 
-/// The identifiers of the QoS 0 subscriptions that match as well: the message comes once, with all of them [MQTT-3.3.4-4].
-fn add_pushed_identifiers(session: &Session, message: &Message, head: &mut Head) {
+/// What the QoS 0 subscriptions that match as well add to a logged message: it comes once, with all identifiers
+/// [MQTT-3.3.4-4]. Whether any of them wants it.
+fn add_pushed(session: &Session, message: &Message, head: &mut Head) -> bool {
     if session.subscriptions.len() == session.cursors.len() + session.groups.len() {
-        return;
+        return false;
     }
-    for (filter, subscription) in &session.subscriptions {
-        if subscription.home == super::session::Home::Direct && trie::matches(filter, &message.topic) {
-            head.identifiers.push(subscription.identifier);
+    let own = message.publisher.as_ref() == Some(&session.name);
+    let mut wanted = false;
+    for (filter, Subscription { options, identifier, home }) in &session.subscriptions {
+        if *home == Home::Direct && !(own && options.no_local) && trie::matches(filter, &message.topic) {
+            wanted = true;
+            head.retain |= message.retain && options.retain_as_published; // [MQTT-3.3.1-13]
+            head.identifiers.push(*identifier);
         }
     }
+    wanted
 }

@@ -28,7 +28,10 @@ pub struct RequestId(pub(super) u64);
 
 /// Names a subscription made from inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LocalId(pub(super) u32);
+pub struct LocalId {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
 
 /// What the adapter knows about the other end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -206,7 +206,7 @@ impl Broker {
     fn accept_publish(&mut self, slot: u32, publish: Publish) {
         let Publish { delivery, retain, topic, payload, properties } = publish;
         let Some(topic) = topic else { return };
-        let Some(session) = self.session_of_mut(slot) else { return };
+        let Some(session) = self.session_of(slot) else { return };
         let publisher = session.name.clone();
         self.note_incoming(slot, delivery);
         // [MQTT-3.3.2-4] to [MQTT-3.3.2-20]: what is forwarded is forwarded unaltered
@@ -217,7 +217,9 @@ impl Broker {
         let receivers = match self.retain(&mut outgoing) {
             Ok(()) => self.route(&mut outgoing),
             Err(reason) => {
-                self.forget_incoming(slot, delivery);
+                if let Delivery::ExactlyOnce { id, .. } = delivery {
+                    self.release_incoming(slot, id); // [MQTT-4.3.3-9]
+                }
                 return self.acknowledge(slot, delivery, reason, self.store.watermark);
             }
         };
@@ -242,12 +244,6 @@ impl Broker {
                 let client_id = session.client_id.clone();
                 self.store.push(StoreOp::Incoming(client_id, id));
             }
-        }
-    }
-
-    fn forget_incoming(&mut self, slot: u32, delivery: Delivery) {
-        if let Delivery::ExactlyOnce { id, .. } = delivery {
-            self.release_incoming(slot, id); // [MQTT-4.3.3-9]
         }
     }
 

@@ -15,11 +15,13 @@ use topic_trie::{RetainedStore, Seed};
 pub(super) struct Retained {
     pub(super) topics: RetainedStore<Arc<Message>>,
     expiries: BTreeSet<(Instant, TopicName)>,
+    /// When the timer is armed for: never later than the first expiry.
+    armed: Option<Instant>,
 }
 
 impl Retained {
     pub(super) fn new(seed: Seed) -> Self {
-        Self { topics: RetainedStore::new(seed), expiries: BTreeSet::new() }
+        Self { topics: RetainedStore::new(seed), expiries: BTreeSet::new(), armed: None }
     }
 }
 
@@ -43,7 +45,7 @@ impl Broker {
         let message = outgoing.keep();
         if let Some(at) = message.expires_at {
             self.retained.expiries.insert((at, message.topic.clone()));
-            self.timers.arm(at, Timer::Retained);
+            self.arm_retained();
         }
         self.store.push(StoreOp::Retained(outgoing.id, message.clone()));
         let topic = message.topic.clone();
@@ -65,6 +67,18 @@ impl Broker {
         debug_assert!(kept.is_ok(), "a TopicName is a valid topic");
     }
 
+    /// One timer for all of them: it fires at the first expiry, or earlier for one that was replaced.
+    fn arm_retained(&mut self) {
+        let Some((first, _)) = self.retained.expiries.first() else { return };
+        if self.retained.armed.is_some_and(|armed| armed <= *first) {
+            return;
+        }
+        if let Some(armed) = self.retained.armed.replace(*first) {
+            self.timers.disarm(armed, Timer::Retained);
+        }
+        self.timers.arm(*first, Timer::Retained);
+    }
+
     fn clear_retained(&mut self, topic: &TopicName) {
         if let Some(old) = self.retained.topics.remove(topic) {
             if let Some(at) = old.expires_at {
@@ -84,6 +98,7 @@ impl Broker {
 
     /// Removes the retained messages whose time is over [MQTT-3.3.2-5].
     pub(super) fn expire_retained(&mut self) {
+        self.retained.armed = None;
         while let Some((at, topic)) = self.retained.expiries.first().cloned()
             && at <= self.now
         {
@@ -93,5 +108,6 @@ impl Broker {
                 self.clear_retained(&topic);
             }
         }
+        self.arm_retained();
     }
 }

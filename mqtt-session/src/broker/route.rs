@@ -316,7 +316,8 @@ impl Broker {
 
     fn give_to_inside(&mut self, outgoing: &mut Outgoing, local: u32) {
         let message = outgoing.keep();
-        self.outputs.push_back(Output::Message { subscription: super::LocalId(local), message, retained: false });
+        let subscription = self.local_id(local);
+        self.outputs.push_back(Output::Message { subscription, message, retained: false });
     }
 
     /// Counts messages that did not reach a receiver, and reports them.

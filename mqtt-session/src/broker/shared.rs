@@ -139,13 +139,16 @@ impl Broker {
         let group = self.groups.get_mut(key)?;
         let log = self.logs.get_mut(group.log)?;
         let mut lost = 0;
-        while group.returned.first().is_some_and(|at| *at < log.start()) {
+        while let Some(at) = group.returned.first().copied().filter(|at| *at < log.start()) {
             group.returned.pop_first();
+            group.cursor.acknowledge(at);
             lost += 1;
         }
         if group.cursor.next < log.start() {
             lost += log.start().0 - group.cursor.next.0;
             group.cursor.next = log.start();
+        }
+        if lost > 0 {
             let settled = group.cursor.settled();
             log.move_cursor(group.cursor.acked, settled);
             group.cursor.acked = settled;
@@ -169,7 +172,7 @@ impl Broker {
     /// A member that is connected and has credit and room, by the configured strategy.
     fn available_member(&mut self, key: u32, qos: QoS) -> Option<(u32, u32, Terms)> {
         let group = self.groups.get(key)?;
-        let count = group.members.len();
+        let (count, most) = (group.members.len(), self.pull_up_to());
         let mut best: Option<(u16, usize, u32)> = None;
         for step in 0..count {
             let index = (group.turn + step) % count;
@@ -180,7 +183,7 @@ impl Broker {
             let Some(conn) = self.connections.get(conn_slot) else { continue };
             let tracked = qos.min(member.terms.options.qos) > QoS::AtMostOnce;
             let resending = self.sessions.get(member.session).is_some_and(|s| conn.resent < s.inflight.len());
-            let room = conn.is_active() && conn.tx.len() < super::deliver::PULL_UP_TO;
+            let room = conn.is_active() && conn.tx.len() < most;
             if !room || tracked && (!conn.has_credit() || resending) {
                 continue;
             }
@@ -238,10 +241,12 @@ impl Broker {
     pub(super) fn return_to_groups(&mut self, slot: u32, session_ends: bool) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let (mut back, mut over) = (Vec::new(), Vec::new());
+        let groups = &self.groups;
         session.inflight.retain(|inflight| {
             let Origin::Group(group, at) = inflight.head.origin else { return true };
+            let waits = groups.get(group).is_some_and(|group| group.cursor.unacked.binary_search(&at).is_ok());
             match inflight.head.qos {
-                QoS::AtLeastOnce => back.push((group, at)),
+                QoS::AtLeastOnce if waits => back.push((group, at)),
                 _ if session_ends => over.push((group, at)),
                 _ => return true,
             }
@@ -252,9 +257,7 @@ impl Broker {
             self.settle_group(key, at);
         }
         for (key, at) in back {
-            if let Some(group) = self.groups.get_mut(key)
-                && group.cursor.unacked.binary_search(&at).is_ok()
-            {
+            if let Some(group) = self.groups.get_mut(key) {
                 group.returned.insert(at);
                 self.wake_group(key);
             }

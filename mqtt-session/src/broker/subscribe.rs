@@ -150,7 +150,8 @@ impl Broker {
         let old = session.subscriptions.get(filter).copied();
         let home = match old {
             _ if filter.is_shared() => Home::Group(self.join_group(slot, filter, options, identifier)),
-            Some(Subscription { home: Home::Log(log), .. }) if options.qos > QoS::AtMostOnce => Home::Log(log),
+            // Even at QoS 0 from now on: what it has not read yet must not be lost [MQTT-3.8.4-4].
+            Some(Subscription { home: Home::Log(log), .. }) => Home::Log(log),
             _ if durable && options.qos > QoS::AtMostOnce => Home::Log(self.join_log(slot, filter)),
             _ => Home::Direct,
         };

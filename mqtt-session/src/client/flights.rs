@@ -48,9 +48,9 @@ impl Flights {
     }
 
     /// Gives out an unused identifier; `None` when all 65,535 are in flight. O(log n) unless many neighbours are in use.
-    pub(super) fn insert(&mut self, flight: Flight) -> Result<PacketId, Flight> {
+    pub(super) fn insert(&mut self, flight: Flight) -> Option<PacketId> {
         if self.table.len() == usize::from(u16::MAX) {
-            return Err(flight);
+            return None;
         }
         let mut id = self.last.next();
         while self.table.contains_key(&id) {
@@ -58,7 +58,7 @@ impl Flights {
         }
         self.last = id;
         self.put(id, flight);
-        Ok(id)
+        Some(id)
     }
 
     /// Takes in a flight under the identifier that it had.
@@ -181,7 +181,7 @@ mod tests {
         for _ in 0..65_534 {
             flights.insert(any()).unwrap();
         }
-        assert!(flights.insert(any()).is_err(), "all are in flight");
+        assert!(flights.insert(any()).is_none(), "all are in flight");
         flights.remove(second);
         assert_eq!(flights.insert(any()).unwrap(), second);
     }

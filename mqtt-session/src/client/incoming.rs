@@ -239,17 +239,11 @@ impl Client {
         let allowed = v5 && reason.allowed_in(mqtt_proto::PacketType::PubAck); // PUBREC has the same codes
         let reason = if allowed { reason } else { ReasonCode::Success };
         // Usually the first; not sorted, since a QoS 2 message keeps its number over a reconnect.
-        match self.inbox.owed.iter_mut().find(|owed| owed.number == number) {
-            Some(owed) => {
-                owed.answer.get_or_insert(reason);
-                self.send_owed(now);
-            }
-            None => {
-                let mut unanswered = self.inbox.unanswered.values_mut();
-                if let Some((_, answer)) = unanswered.find(|(unanswered, _)| *unanswered == number) {
-                    answer.get_or_insert(reason);
-                }
-            }
+        if let Some(owed) = self.inbox.owed.iter_mut().find(|owed| owed.number == number) {
+            owed.answer.get_or_insert(reason);
+            self.send_owed(now);
+        } else if let Some((_, answer)) = self.inbox.unanswered.values_mut().find(|(of, _)| *of == number) {
+            answer.get_or_insert(reason);
         }
     }
 

@@ -76,7 +76,8 @@ use subscriptions::Subscriptions;
 pub struct Client {
     config: Arc<ClientConfig>,
     rng: Rng,
-    client_id: ClientId,
+    /// The Client Identifier in force.
+    id: ClientId,
     username: Option<Utf8String>,
     password: Option<Bytes>,
     auth_data: Option<Bytes>,
@@ -112,10 +113,10 @@ impl Client {
         let config = config.into();
         config.check()?;
         let mut rng = Rng::new(seed);
-        let client_id = connect::first_client_id(&config, &mut rng);
+        let id = connect::first_client_id(&config, &mut rng);
         Ok(Self {
             rng,
-            client_id,
+            id,
             username: config.username.clone(),
             password: config.password.clone(),
             auth_data: config.auth_data.clone(),
@@ -180,7 +181,7 @@ impl Client {
 
     /// The Client Identifier in force; empty while a 5.0 Server has still to assign one.
     pub fn client_id(&self) -> &ClientId {
-        &self.client_id
+        &self.id
     }
 
     /// The configuration.

@@ -244,8 +244,8 @@ impl Client {
         let order = self.flights.next_order();
         let copy = message.clone(); // shares the bytes
         match self.flights.insert(Flight::Publish(Outgoing { token, message, order, on_wire: true })) {
-            Ok(id) => self.write_publish(now, &copy, delivery(copy.qos, id, false), true),
-            Err(_) => self.outbox.push_front(token, copy),
+            Some(id) => self.write_publish(now, &copy, delivery(copy.qos, id, false), true),
+            None => self.outbox.push_front(token, copy),
         }
     }
 
@@ -382,7 +382,7 @@ impl Client {
         for flight in self.flights.take_session() {
             match flight {
                 Flight::Publish(out) if republish && out.message.qos == QoS::AtLeastOnce => {
-                    again.push((out.token, out.message))
+                    again.push((out.token, out.message));
                 }
                 Flight::Publish(Outgoing { token, .. }) | Flight::Release { token, .. } => {
                     self.settle(token, Err(Failure::SessionLost));

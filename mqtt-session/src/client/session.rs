@@ -76,7 +76,7 @@ impl Client {
                     inflight.push((out.order, InflightState { id, token: out.token, message }));
                 }
                 Flight::Release { token, order, .. } => {
-                    inflight.push((*order, InflightState { id, token: *token, message: None }))
+                    inflight.push((*order, InflightState { id, token: *token, message: None }));
                 }
                 Flight::Subscribe(_) | Flight::Unsubscribe(_) => {} // the desired state says all
             }
@@ -89,7 +89,7 @@ impl Client {
             confirmed: desired.confirmed,
         };
         SessionState {
-            client_id: self.client_id.clone(),
+            client_id: self.id.clone(),
             inflight: inflight.into_iter().map(|(_, state)| state).collect(),
             queue: self.outbox.iter().map(|(token, message)| queued(now, *token, message)).collect(),
             incoming: self.inbox.session().collect(),
@@ -108,7 +108,7 @@ impl Client {
     ) -> Result<Self, ConfigError> {
         let mut client = Self::new(config, seed, now)?;
         if !state.client_id.is_empty() {
-            client.client_id = state.client_id;
+            client.id = state.client_id;
         }
         client.next_token = state.last_token;
         for inflight in state.inflight {

@@ -82,6 +82,7 @@ impl Subscriptions {
 impl Client {
     /// Wants these subscriptions: now, and after each reconnect until [`Client::unsubscribe`]. The token is settled with a Reason Code per filter.
     /// A request that a later one for the same filter overtakes before it was sent shares that one's fate as Success. O(n log m).
+    #[expect(clippy::needless_pass_by_value, reason = "it is cloned per filter, and callers rarely keep it")]
     pub fn subscribe(
         &mut self,
         now: Instant,
@@ -232,12 +233,11 @@ impl Client {
                 break;
             }
             let Some(request) = self.subscriptions.take_first() else { break };
-            match refused {
-                Some(reason) => self.answer_request(request, reason),
-                None => {
-                    length += cost;
-                    batch.push(request);
-                }
+            if let Some(reason) = refused {
+                self.answer_request(request, reason);
+            } else {
+                length += cost;
+                batch.push(request);
             }
         }
         batch
@@ -260,7 +260,7 @@ impl Client {
     fn send_batch(&mut self, now: Instant, batch: Vec<Request>) {
         let subscribe = batch.first().is_some_and(|request| request.subscribe.is_some());
         let flight = if subscribe { Flight::Subscribe(batch.clone()) } else { Flight::Unsubscribe(batch.clone()) };
-        let Ok(id) = self.flights.insert(flight) else { return };
+        let Some(id) = self.flights.insert(flight) else { return };
         if self.send(now, &batch_packet(id, batch)).is_ok() {
             return;
         }

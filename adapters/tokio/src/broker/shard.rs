@@ -3,6 +3,7 @@
 //! Invariant: nothing here is shared; other threads reach it through its mailbox.
 use super::commands::Command;
 use super::deadlines::{Deadlines, Token};
+use super::memory::Meter;
 use super::outputs::Locals;
 use super::ready::{Bell, ReadyQueue};
 use super::report::Reporter;
@@ -111,6 +112,7 @@ pub(super) struct Shard {
     pub(super) buffer: BytesMut,
     pub(super) locals: Locals,
     pub(super) reporter: Reporter,
+    memory: Meter,
     pub(super) inbox: mpsc::Receiver<Command>,
     pub(super) peers: Arc<[mpsc::WeakSender<Command>]>,
     pub(super) placement: RandomState,
@@ -159,6 +161,7 @@ impl Shard {
             buffer: BytesMut::new(),
             locals: Locals::default(),
             reporter: Reporter::default(),
+            memory: Meter::new(config.sys_interval),
             config,
             inbox,
             peers,
@@ -319,6 +322,9 @@ impl Shard {
             self.armed = None;
         }
         if self.machine.poll_timeout().is_some_and(|at| at <= now) {
+            if let Some(bytes) = self.memory.read(now) {
+                self.machine.set_process_memory(bytes);
+            }
             self.machine.handle_timeout(now);
         }
         if self.reporter.next().is_some_and(|at| at <= now) {

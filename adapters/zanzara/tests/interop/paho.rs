@@ -7,7 +7,7 @@ scenarios! {
     levels burst retained overlapping unsubscribing wills offline redelivery takeover large fan publish_properties will_properties
     subscription_identifiers no_local retain_options receive_maximum topic_alias session_expiry assigned_client_id message_expiry
     maximum_packet_size shared request_response;
-    alone: server_shutdown;
+    alone: server_shutdown limited;
     departs: overlapping takeover shared
 }
 
@@ -24,4 +24,14 @@ fn a_broker_that_ends_says_goodbye() {
         assert!(broker.terminate().success());
         client.success();
     }
+}
+
+#[test]
+fn a_broker_that_offers_less_says_so() {
+    let Some(mut script) = tools::python("paho_client.py") else { return };
+    let features = "maximum_qos = 1\nretain = false\nwildcard_subscriptions = false\nshared_subscriptions = false\n";
+    let broker = Broker::configured(&format!(
+        "[connection]\nmax_keep_alive = 30\n[features]\n{features}subscription_identifiers = false\n"
+    ));
+    Process::start(script.args(["limited", &broker.port()])).success();
 }

@@ -604,5 +604,31 @@ def server_shutdown(port, version):
     peer.client.loop_stop()
 
 
+@scenario(V311, V5)
+def limited(port, version):
+    """A broker that was configured to offer less says so, and refuses the rest with a reason.
+
+    It allows QoS 1 and a keep alive of 30 s, and neither retained messages nor wildcards, shared subscriptions and identifiers.
+    """
+    peer = connected(port, version)
+    equal(peer.subscribe("limited", 2), 1, "the granted QoS")
+    refused = {"limited/+": 0xA2, "$share/crew/limited": 0x9E}
+    for topic, reason in refused.items():
+        equal(peer.subscribe(topic, 1), reason if version == V5 else 0x80, f"the answer to {topic}")
+    if version == V5:
+        told = {
+            "MaximumQoS": 1,
+            "RetainAvailable": 0,
+            "WildcardSubscriptionAvailable": 0,
+            "SharedSubscriptionAvailable": 0,
+            "SubscriptionIdentifierAvailable": 0,
+            "ServerKeepAlive": 30,
+        }
+        equal({name: getattr(peer.connack, name, None) for name in told}, told, "what CONNACK tells")
+        equal(peer.subscribe("limited/x", 1, {"SubscriptionIdentifier": 1}), 0xA1, "the answer to an identifier")
+    peer.publish("limited", "x", 1)
+    equal(peer.next().payload, b"x", "what is allowed")
+
+
 if __name__ == "__main__":
     main()

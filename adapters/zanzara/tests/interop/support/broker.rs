@@ -26,11 +26,8 @@ pub(crate) struct Broker {
 impl Broker {
     /// The broker under test, ready to serve.
     pub(crate) fn start() -> Self {
-        Self::on_a_free_port(if std::env::var("ZANZARA_TEST_BROKER").is_ok_and(|name| name == "mosquitto") {
-            Vendor::Mosquitto
-        } else {
-            Vendor::Zanzara
-        })
+        let mosquitto = std::env::var("ZANZARA_TEST_BROKER").is_ok_and(|name| name == "mosquitto");
+        Self::on_a_free_port(if mosquitto { Vendor::Mosquitto } else { Vendor::Zanzara }, &[])
     }
 
     /// Whether this is mosquitto, whose 2.0 series departs from the standard in some tests; those ask and then expect less.
@@ -40,26 +37,36 @@ impl Broker {
 
     /// The other vendor's broker, for tests of our client; `None` where it is not installed.
     pub(crate) fn mosquitto() -> Option<Self> {
-        tools::mosquitto_broker().map(|_| Self::on_a_free_port(Vendor::Mosquitto))
+        tools::mosquitto_broker().map(|_| Self::on_a_free_port(Vendor::Mosquitto, &[]))
     }
 
-    fn on_a_free_port(vendor: Vendor) -> Self {
+    /// Our broker with a configuration file, whatever `ZANZARA_TEST_BROKER` says.
+    pub(crate) fn configured(text: &str) -> Self {
+        let file = scratch("zanzara.toml");
+        fs::write(&file, text).expect("a configuration file");
+        let broker = Self::on_a_free_port(Vendor::Zanzara, &["--config", file.to_str().expect("a path in UTF-8")]);
+        let _ = fs::remove_file(file);
+        broker
+    }
+
+    fn on_a_free_port(vendor: Vendor, arguments: &[&str]) -> Self {
         // Between finding a port free and its use another process may take it: then the broker ends and the next port is tried.
         for _ in 0..8 {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
             let port = listener.local_addr().expect("a bound address").port();
             drop(listener);
-            if let Some(broker) = Self::on_port(vendor, port) {
+            if let Some(broker) = Self::on_port(vendor, port, arguments) {
                 return broker;
             }
         }
         panic!("the broker starts on none of eight free ports");
     }
 
-    fn on_port(vendor: Vendor, port: u16) -> Option<Self> {
+    fn on_port(vendor: Vendor, port: u16, arguments: &[&str]) -> Option<Self> {
         let log = scratch("broker.log");
         let output = File::create(&log).expect("a log file");
         let child = command(vendor, port)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle of the log"))
             .stderr(output)
@@ -83,13 +90,18 @@ impl Broker {
         self.port.to_string()
     }
 
+    /// The address for clients that take a URL.
+    pub(crate) fn url(&self) -> String {
+        format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
     /// Kills the broker as a crash would, and starts it again on the same port, with nothing kept.
     pub(crate) fn crash_and_restart(&mut self) {
         self.child.kill().expect("the broker is killed");
         self.child.wait().expect("the broker is gone");
         let deadline = Instant::now() + PATIENCE;
         let next = loop {
-            match Self::on_port(self.vendor, self.port) {
+            match Self::on_port(self.vendor, self.port, &[]) {
                 Some(next) => break next,
                 None => assert!(Instant::now() < deadline, "port {} stays taken", self.port),
             }
