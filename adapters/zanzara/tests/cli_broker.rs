@@ -144,3 +144,37 @@ fn version_and_help_are_there() {
         assert!(help.contains(word), "{word} is missing in: {help}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn too_few_open_files_are_survived() {
+    // The limit is set by the shell, for a broker that cannot raise it.
+    let binary = env!("CARGO_BIN_EXE_zanzara");
+    let script = format!("ulimit -n 40; exec '{binary}' --listen mqtt://127.0.0.1:0");
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(script);
+    let mut broker = Broker::from(Running::spawn(command));
+    let mut clients: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            // The system completes the connection, whether or not the broker can accept it.
+            let mut stream = TcpStream::connect(format!("127.0.0.1:{}", broker.port)).unwrap();
+            stream.write_all(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00").unwrap();
+            stream.set_read_timeout(Some(cli_support::PATIENCE)).unwrap();
+            stream
+        })
+        .collect();
+    let mut log = BufReader::new(broker.running.child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("limit of open files") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it says what it is short of");
+    }
+    // Those that are connected are served all the same.
+    clients[0].read_exact(&mut [0; 4]).unwrap();
+    clients[0].write_all(b"\xC0\x00").unwrap();
+    clients[0].read_exact(&mut [0; 2]).unwrap();
+    // Room that is made goes to those who wait.
+    for mut client in clients.drain(..).skip(1) {
+        client.read_exact(&mut [0; 4]).unwrap();
+    }
+}

@@ -70,7 +70,11 @@ pub struct Running {
 impl Running {
     /// Starts it; the lines are those of standard output.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = zanzara(arguments)
+        Self::spawn(zanzara(arguments))
+    }
+
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -136,7 +140,11 @@ impl Broker {
     pub fn start(arguments: &[&str]) -> Self {
         let mut all = vec!["--listen", "mqtt://127.0.0.1:0"];
         all.extend(arguments);
-        let running = Running::start(&all);
+        Self::from(Running::start(&all))
+    }
+
+    /// Whatever was started is a broker: reads where it listens.
+    pub fn from(running: Running) -> Self {
         let mut banner = Vec::new();
         while !banner.last().is_some_and(|line: &String| line.contains("Ctrl-C")) {
             banner.push(running.line());
