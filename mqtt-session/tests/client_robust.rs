@@ -231,7 +231,7 @@ impl World {
         while let Some(output) = self.client.poll_output() {
             match output {
                 Output::Event(Event::Settled { token, .. }) => {
-                    assert!(self.promised.remove(&token), "settled once: {token:?}")
+                    assert!(self.promised.remove(&token), "settled once: {token:?}");
                 }
                 Output::Close => self.input.clear(),
                 _ => {}
