@@ -202,9 +202,8 @@ fn a_full_log_leaves_the_slow_behind_and_tells() {
 #[test]
 fn bytes_limit_logs_too() {
     for global in [false, true] {
-        let mut bench = Bench::with(|config| match global {
-            true => config.max_queued_bytes = 10_000,
-            false => config.session.max_queued_bytes = 10_000,
+        let mut bench = Bench::with(|config| {
+            *(if global { &mut config.max_queued_bytes } else { &mut config.session.max_queued_bytes }) = 10_000;
         });
         let client = durable(&mut bench, "s", "a", ONE);
         bench.cut(client);
@@ -304,12 +303,11 @@ fn a_backlog_survives_many_reconnects() {
                         assert_eq!(publish.delivery.dup(), round > 0, "{round}: {publish:?}");
                         seen.push(text(&publish).to_owned());
                         let id = id_of(&publish);
-                        match qos {
-                            ONE => bench.send(client, Packet::PubAck(ack(id))),
-                            _ => {
-                                bench.send(client, Packet::PubRec(ack(id)));
-                                bench.send(client, Packet::PubComp(ack(id)));
-                            }
+                        if qos == ONE {
+                            bench.send(client, Packet::PubAck(ack(id)));
+                        } else {
+                            bench.send(client, Packet::PubRec(ack(id)));
+                            bench.send(client, Packet::PubComp(ack(id)));
                         }
                     }
                     other => panic!("{other:?}"),

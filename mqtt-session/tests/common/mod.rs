@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test file uses its part
 
 mod answers;
+pub mod world;
+#[allow(unused_imports)] // likewise
 pub use answers::*;
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +26,8 @@ pub struct Bench {
     pub store_at_once: bool,
     pub batches: Vec<StoreBatch>,
     links: HashMap<ConnId, Link>,
+    started: Instant,
+    started_wall: UnixTime,
 }
 
 /// The client's end of a connection.
@@ -61,6 +65,8 @@ impl Bench {
             store_at_once: true,
             batches: Vec::new(),
             links: HashMap::new(),
+            started: now,
+            started_wall: wall,
         }
     }
 
