@@ -300,7 +300,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Encodes a packet for a connection. What the client cannot take for its size is dropped [MQTT-3.1.2-24].
+    /// Encodes a packet for a connection. One that is too large for the client [MQTT-3.1.2-24] cannot be left out, since
+    /// the client waits for it: the connection ends.
     pub(super) fn send(&mut self, slot: u32, packet: &Packet) {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if matches!(conn.phase, Phase::Closing) {
@@ -309,6 +310,9 @@ impl Broker {
         let fits = packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size as usize);
         if fits && packet.encode(conn.version, conn.tx.run()).is_ok() {
             self.stats.packets_sent += 1;
+        } else if !matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_)) {
+            let reason = ReasonCode::PacketTooLarge;
+            return self.close(slot, DisconnectReason::Server(reason, "a reply is too large for the client"));
         }
         self.tell_writable(slot);
     }
