@@ -377,15 +377,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
         session.connection = Some(slot);
         session.expiry = expiry;
+        // Once and for all: one that ends with its connection is never resumed, so it has no subscriptions yet.
+        session.durable |= expiry > 0;
         session.will = connect.will.as_ref().map(|will| Arc::new(compact_will(will))); // [MQTT-3.1.2-7]
         if let Some(at) = session.expires_at.take() {
             self.timers.disarm(at, Timer::SessionExpiry(session_slot));
         }
         if let Some(at) = session.will_at.take() {
             self.timers.disarm(at, Timer::Will(session_slot)); // [MQTT-3.1.3-9]
-        }
-        if expiry > 0 {
-            self.make_durable(session_slot);
         }
         self.store_session(session_slot);
         self.stats.connections += 1;

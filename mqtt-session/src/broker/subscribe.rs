@@ -276,17 +276,4 @@ impl Broker {
             self.wake(session_slot);
         }
     }
-
-    /// A session that will outlive its connection reads its QoS 1 and 2 subscriptions from logs from now on.
-    pub(super) fn make_durable(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        if core::mem::replace(&mut session.durable, true) {
-            return;
-        }
-        let all: Vec<(TopicFilter, Subscription)> =
-            session.subscriptions.iter().map(|(filter, subscription)| (filter.clone(), *subscription)).collect();
-        for (filter, subscription) in all {
-            self.add_subscription(slot, &filter, subscription.options, subscription.identifier);
-        }
-    }
 }
