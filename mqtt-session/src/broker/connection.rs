@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
     Ack, ClientId, ConnAck, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
-    Property, Publish, ReasonCode, Subscribe, TopicName, Version,
+    Property, Publish, ReasonCode, Subscribe, TopicFilter, TopicName, Version,
 };
 
 /// The state of one connection.
@@ -101,7 +101,7 @@ pub(super) enum Reply {
     /// PUBACK, PUBREC or PUBCOMP.
     Ack(Packet),
     /// SUBACK, with the subscriptions whose retained messages follow it.
-    SubAck(Packet, Vec<super::session::Scan>),
+    SubAck(Packet, Vec<TopicFilter>),
     /// UNSUBACK.
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.

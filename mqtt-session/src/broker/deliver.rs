@@ -19,6 +19,9 @@ pub(super) const PULL_UP_TO: usize = 256 * 1024;
 /// Retained topics looked at in one go, before others have their turn.
 const SCAN_BUDGET: usize = 512;
 
+/// How often a session may look in one go.
+const SCANS_AT_ONCE: u32 = 64;
+
 impl Message {
     /// The parts that all receivers share; no bytes are copied.
     pub(super) fn shared(&self) -> SharedPublish {
@@ -197,7 +200,7 @@ impl Broker {
     /// Sends what waits for a session while its connection has credit and room: what was on its way, what was pushed,
     /// retained messages, then the logs.
     fn pull(&mut self, slot: u32) {
-        let most = self.pull_up_to();
+        let (most, mut looks) = (self.pull_up_to(), SCANS_AT_ONCE);
         loop {
             let Some(session) = self.sessions.get(slot) else { return };
             let Some(conn_slot) = session.connection else { return };
@@ -213,7 +216,7 @@ impl Broker {
             }
             let credit = conn.has_credit();
             let progress = (credit && self.pull_pending(slot, conn_slot))
-                || self.pull_retained(slot, conn_slot, credit)
+                || self.pull_retained(slot, conn_slot, credit, &mut looks)
                 || (credit && self.pull_logs(slot, conn_slot));
             if !progress {
                 break;
@@ -301,22 +304,29 @@ impl Broker {
         true
     }
 
-    /// Sends one retained message of the oldest scan, or looks for more.
-    fn pull_retained(&mut self, slot: u32, conn_slot: u32, credit: bool) -> bool {
+    /// Sends one retained message of the first scan, or looks for more, `looks` times at most.
+    fn pull_retained(&mut self, slot: u32, conn_slot: u32, credit: bool, looks: &mut u32) -> bool {
         let (now, budget) = (self.now, SCAN_BUDGET);
         let Some(session) = self.sessions.get_mut(slot) else { return false };
-        let Some(scan) = session.scans.front_mut() else { return false };
-        let Some(subscription) = session.subscriptions.get(&scan.filter) else {
-            session.scans.pop_front();
+        let Some(mut first) = session.scans.first_entry() else { return false };
+        let Some(subscription) = session.subscriptions.get(first.key()) else {
+            first.remove();
             return true;
         };
+        let filter = first.key().clone();
+        let scan = first.get_mut();
         let Some(found) = scan.found.front() else {
             if scan.done {
-                session.scans.pop_front();
+                first.remove();
                 return true;
             }
+            if *looks == 0 {
+                self.deferred.push(slot); // many subscriptions at once: others have their turn
+                return false;
+            }
+            *looks -= 1;
             let found = &mut scan.found;
-            let more = self.retained.topics.scan(&scan.filter, &mut scan.cursor, budget, |_, message| {
+            let more = self.retained.topics.scan(&filter, &mut scan.cursor, budget, |_, message| {
                 if !message.is_expired(now) {
                     found.push_back(message.clone());
                 }

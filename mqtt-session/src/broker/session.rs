@@ -35,12 +35,12 @@ pub(super) struct Session {
     /// Logs that may have something to read.
     pub(super) lagging: Vec<u32>,
     /// Shared groups that it is a member of.
-    pub(super) groups: Vec<u32>,
+    pub(super) groups: BTreeSet<u32>,
     /// Messages that were pushed and have not left, oldest first.
     pub(super) pending: VecDeque<Pending>,
     pub(super) pending_bytes: u64,
     /// Subscriptions whose retained messages have not all been sent.
-    pub(super) scans: VecDeque<Scan>,
+    pub(super) scans: BTreeMap<TopicFilter, Scan>,
     /// QoS 1 and 2 messages on their way, oldest first [MQTT-4.6.0-1].
     pub(super) inflight: VecDeque<Inflight>,
     pub(super) ids: PacketIds,
@@ -162,9 +162,8 @@ pub(super) enum Stage {
 }
 
 /// A scan of retained messages for a new subscription.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Scan {
-    pub(super) filter: TopicFilter,
     pub(super) cursor: trie::Cursor,
     /// Found, and waiting for credit.
     pub(super) found: VecDeque<Arc<Message>>,
@@ -185,10 +184,10 @@ impl Session {
             subscriptions: BTreeMap::new(),
             cursors: BTreeMap::new(),
             lagging: Vec::new(),
-            groups: Vec::new(),
+            groups: BTreeSet::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
-            scans: VecDeque::new(),
+            scans: BTreeMap::new(),
             inflight: VecDeque::new(),
             ids: PacketIds::default(),
             incoming: BTreeSet::new(),
