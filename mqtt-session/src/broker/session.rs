@@ -32,8 +32,8 @@ pub(super) struct Session {
     pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
     /// Where it stands in each log, by the log's key.
     pub(super) cursors: BTreeMap<u32, Cursor>,
-    /// Logs that may have something to read.
-    pub(super) lagging: Vec<u32>,
+    /// Logs that may have something to read, by the message that comes next there, or an earlier one.
+    pub(super) lagging: BTreeSet<(MessageId, u32)>,
     /// Shared groups that it is a member of.
     pub(super) groups: BTreeSet<u32>,
     /// Messages that were pushed and have not left, oldest first.
@@ -183,7 +183,7 @@ impl Session {
             durable: false,
             subscriptions: BTreeMap::new(),
             cursors: BTreeMap::new(),
-            lagging: Vec::new(),
+            lagging: BTreeSet::new(),
             groups: BTreeSet::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -211,13 +211,13 @@ impl Session {
         Some(pending)
     }
 
-    /// Remembers that a log may have something to read.
-    pub(super) fn lag(&mut self, log: u32) {
+    /// Remembers that a log may have something to read: this message, or a later one. O(log n) in the number of such logs.
+    pub(super) fn lag(&mut self, log: u32, next: MessageId) {
         if let Some(cursor) = self.cursors.get_mut(&log)
-            && !cursor.lagging
+            && cursor.lagging.is_none()
         {
-            cursor.lagging = true;
-            self.lagging.push(log);
+            cursor.lagging = Some(next);
+            self.lagging.insert((next, log));
         }
     }
 

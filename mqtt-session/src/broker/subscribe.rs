@@ -203,8 +203,10 @@ impl Broker {
                 log.online.remove(&slot);
                 if let Some(cursor) = session.cursors.remove(&key) {
                     log.remove_cursor(cursor.acked);
+                    if let Some(next) = cursor.lagging {
+                        session.lagging.remove(&(next, key));
+                    }
                 }
-                session.lagging.retain(|lagging| *lagging != key);
                 let removed = log.trim();
                 self.stats.queued -= removed.entries;
                 self.stats.queued_bytes -= removed.bytes;
