@@ -6,7 +6,7 @@ use super::io::{Action, AuthOutcome, AuthStage, Authenticate, RequestId};
 use super::publish::exceeds;
 use super::session::{Inflight, Session};
 use super::timers::Timer;
-use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, Output, Request, Verdict};
+use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, MessageId, Output, Request, Verdict};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -400,7 +400,7 @@ impl Broker {
         let unsure = session.durable && session.inflight.iter().any(|inflight| inflight.head.qos == QoS::ExactlyOnce);
         let logs: alloc::vec::Vec<u32> = session.cursors.keys().copied().collect();
         for log in logs {
-            session.lag(log);
+            session.lag(log, MessageId::default());
             if let Some(log) = self.logs.get_mut(log) {
                 log.online.insert(session_slot);
             }

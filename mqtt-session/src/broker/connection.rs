@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
     Ack, ClientId, ConnAck, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
-    Property, Publish, ReasonCode, Subscribe, TopicName, Version,
+    Property, Publish, ReasonCode, Subscribe, TopicFilter, TopicName, Version,
 };
 
 /// The state of one connection.
@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub(super) send_maximum: u16,
     /// Whether what was on its way waits for the store before it is sent again.
     pub(super) resuming: bool,
+    /// Whether the PUBRELs on their way were sent again on this connection.
+    pub(super) released_again: bool,
     /// How many of the session's messages on their way were sent again on this connection.
     pub(super) resent: usize,
     /// The client's Maximum Packet Size.
@@ -99,7 +101,7 @@ pub(super) enum Reply {
     /// PUBACK, PUBREC or PUBCOMP.
     Ack(Packet),
     /// SUBACK, with the subscriptions whose retained messages follow it.
-    SubAck(Packet, Vec<super::session::Scan>),
+    SubAck(Packet, Vec<TopicFilter>),
     /// UNSUBACK.
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
@@ -156,6 +158,7 @@ impl Connection {
             sending: 0,
             send_maximum: u16::MAX,
             resuming: false,
+            released_again: false,
             resent: 0,
             max_packet_size: u32::MAX,
             aliases_in: Vec::new(),
@@ -213,7 +216,7 @@ impl Broker {
             conn.is_active()
                 && conn.parked.is_none()
                 && conn.tx.len() < self.config.connection.max_transmit_bytes
-                && conn.gate.len() < usize::from(self.config.connection.receive_maximum)
+                && conn.gate.len() < usize::from(self.config.connection.receive_maximum.max(1))
                 || matches!(conn.phase, Phase::Authenticating(_))
                     && conn.auth_request.is_none()
                     && conn.parked.is_none()
@@ -515,7 +518,7 @@ impl Broker {
             Phase::Active => (keep_alive_limit(conn.keep_alive), ReasonCode::KeepAliveTimeout, "MQTT-3.1.2-22"),
             Phase::Closing => return,
         };
-        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum));
+        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum.max(1)));
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
             conn.last_input = now; // it is we who do not read: nothing can be said of the client
@@ -542,7 +545,8 @@ fn keep_alive_limit(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
 }
 
-/// An acknowledgment without properties.
+/// An acknowledgment without properties, which fits whatever the client takes [MQTT-3.4.2-2], [MQTT-3.4.2-3],
+/// [MQTT-3.5.2-2], [MQTT-3.5.2-3], [MQTT-3.6.2-2], [MQTT-3.6.2-3], [MQTT-3.7.2-2], [MQTT-3.7.2-3].
 pub(super) fn ack(id: PacketId, reason: ReasonCode) -> Ack {
     Ack { id, reason, properties: Properties::new() }
 }

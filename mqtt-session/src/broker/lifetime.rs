@@ -14,6 +14,7 @@ use mqtt_proto::{Properties, Property, SharedPublish, TopicFilter, Will};
 impl Broker {
     /// Parts a connection from its session. What the session still has on its way stays with it [MQTT-4.1.0-1].
     pub(super) fn detach(&mut self, slot: u32, reason: DisconnectReason) {
+        self.keep_scans(slot);
         let Some(conn) = self.connections.get_mut(slot) else { return };
         let Some(session_slot) = conn.session.take() else { return };
         let (client_id, peer) = (conn.client_id.clone(), conn.peer.clone());

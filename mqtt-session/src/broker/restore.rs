@@ -141,7 +141,7 @@ impl Broker {
             }
             let head = Head { qos: QoS::ExactlyOnce, retain: delivery.retain, identifiers, origin };
             let stage = if delivery.released { Stage::Released } else { Stage::Published };
-            all.push(Inflight { id, message, message_id: delivery.message, head, stage, attempted: true });
+            all.push(Inflight { id, message, message_id: delivery.message, head, stage, counted: false });
         }
         self.stats.inflight += all.len() as u64;
         if let Some(session) = self.sessions.get_mut(slot) {
@@ -223,7 +223,7 @@ impl Broker {
             |inflight: &Inflight| matches!(inflight.head.origin, Origin::Logs(_)) && inflight.message_id > message_id;
         let index = session.inflight.iter().position(later).unwrap_or(session.inflight.len());
         let stage = Stage::Published;
-        session.inflight.insert(index, Inflight { id, message, message_id, head, stage, attempted: true });
+        session.inflight.insert(index, Inflight { id, message, message_id, head, stage, counted: false });
         self.stats.inflight += 1;
     }
 
