@@ -6,7 +6,7 @@ use super::io::{Action, AuthOutcome, AuthStage, Authenticate, RequestId};
 use super::publish::exceeds;
 use super::session::{Inflight, Session};
 use super::timers::Timer;
-use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, Output, Request, Verdict};
+use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, MessageId, Output, Request, Verdict};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -380,15 +380,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
         session.connection = Some(slot);
         session.expiry = expiry;
+        // Once and for all: one that ends with its connection is never resumed, so it has no subscriptions yet.
+        session.durable |= expiry > 0;
         session.will = connect.will.as_ref().map(|will| Arc::new(compact_will(will))); // [MQTT-3.1.2-7]
         if let Some(at) = session.expires_at.take() {
             self.timers.disarm(at, Timer::SessionExpiry(session_slot));
         }
         if let Some(at) = session.will_at.take() {
             self.timers.disarm(at, Timer::Will(session_slot)); // [MQTT-3.1.3-9]
-        }
-        if expiry > 0 {
-            self.make_durable(session_slot);
         }
         self.store_session(session_slot);
         self.stats.connections += 1;
@@ -404,7 +403,7 @@ impl Broker {
         let unsure = session.durable && session.inflight.iter().any(|inflight| inflight.head.qos == QoS::ExactlyOnce);
         let logs: alloc::vec::Vec<u32> = session.cursors.keys().copied().collect();
         for log in logs {
-            session.lag(log);
+            session.lag(log, MessageId::default());
             if let Some(log) = self.logs.get_mut(log) {
                 log.online.insert(session_slot);
             }

@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
     Ack, ClientId, ConnAck, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
-    Property, Publish, ReasonCode, Subscribe, TopicName, Version,
+    Property, Publish, ReasonCode, Subscribe, TopicFilter, TopicName, Version,
 };
 
 /// The state of one connection.
@@ -105,7 +105,7 @@ pub(super) enum Reply {
     /// PUBACK, PUBREC or PUBCOMP.
     Ack(Packet),
     /// SUBACK, with the subscriptions whose retained messages follow it.
-    SubAck(Packet, Vec<super::session::Scan>),
+    SubAck(Packet, Vec<TopicFilter>),
     /// UNSUBACK.
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
@@ -308,7 +308,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Encodes a packet for a connection. What the client cannot take for its size is dropped [MQTT-3.1.2-24].
+    /// Encodes a packet for a connection. One that is too large for the client [MQTT-3.1.2-24] cannot be left out, since
+    /// the client waits for it: the connection ends.
     pub(super) fn send(&mut self, slot: u32, packet: &Packet) {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if matches!(conn.phase, Phase::Closing) {
@@ -317,6 +318,9 @@ impl Broker {
         let fits = packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size as usize);
         if fits && packet.encode(conn.version, conn.tx.run()).is_ok() {
             self.stats.packets_sent += 1;
+        } else if !matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_)) {
+            let reason = ReasonCode::PacketTooLarge;
+            return self.close(slot, DisconnectReason::Server(reason, "a reply is too large for the client"));
         }
         self.tell_writable(slot);
     }

@@ -122,7 +122,7 @@ impl Broker {
             let Some(log) = self.logs.get(key) else { continue };
             for session in &log.online {
                 if let Some(session_state) = self.sessions.get_mut(*session) {
-                    session_state.lag(key);
+                    session_state.lag(key, outgoing.id);
                     if !session_state.ready {
                         session_state.ready = true;
                         self.ready.push(*session);

@@ -32,6 +32,15 @@ impl World {
         }
     }
 
+    /// The store loses the next batch, and says so.
+    pub fn lose(&mut self) {
+        let Some(batch) = self.bench.batches.get(self.kept) else { return };
+        let seq = batch.seq;
+        self.kept += 1;
+        self.bench.store_failed(seq);
+    }
+
+    /// Keeps all batches.
     pub fn keep_all(&mut self) {
         while self.kept < self.bench.batches.len() {
             self.keep(1);
