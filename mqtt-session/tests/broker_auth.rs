@@ -464,7 +464,7 @@ fn packets_keep_their_order_while_one_waits() {
 fn answers_are_remembered_as_long_as_they_say() {
     let mut bench = bench();
     let (client, _) = bench.connect_as(connect(Version::V5, "c"), None, Grant::everything().ask());
-    let minute = Duration::from_secs(60);
+    let minute = Duration::from_mins(1);
     for (topic, decision) in [("yes", Decision::Allow), ("no", Decision::Deny)] {
         bench.send(client, message(topic, "x", QoS::AtMostOnce));
         bench.authorize(decision, minute);

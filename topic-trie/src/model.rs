@@ -273,3 +273,26 @@ fn a_budget_bounds_a_scan_without_hits() {
     while store.scan("a/+/b", &mut cursor, 10, |_, _| hits += 1) == Scan::More {}
     assert_eq!(hits, 1000);
 }
+
+/// A topic that was reported, went, and came back at a place ahead of the cursor is not reported again.
+#[test]
+fn no_topic_is_reported_twice() {
+    for filter in ["a/+", "a/#", "#"] {
+        let mut store = RetainedStore::new(Seed::default());
+        for topic in 0..8 {
+            store.insert(&format!("a/{topic}"), topic).unwrap();
+        }
+        let mut cursor = Cursor::new();
+        let mut reported = Vec::new();
+        while reported.is_empty() {
+            let _ = store.scan(filter, &mut cursor, 1, |topic, _| reported.push(topic.to_string()));
+        }
+        let first = reported[0].clone();
+        store.remove(&first).unwrap();
+        store.insert("a/takes the old place", 8).unwrap();
+        store.insert(&first, 9).unwrap();
+        while store.scan(filter, &mut cursor, 1, |topic, _| reported.push(topic.to_string())) == Scan::More {}
+        assert_eq!(reported.iter().filter(|topic| **topic == first).count(), 1, "{filter}");
+        assert!((1..8).all(|topic| reported.contains(&format!("a/{topic}"))), "{filter}: {reported:?}");
+    }
+}

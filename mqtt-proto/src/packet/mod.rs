@@ -18,6 +18,7 @@ pub use auth::Auth;
 pub use connack::ConnAck;
 pub use connect::{Connect, Will};
 pub use disconnect::Disconnect;
+use publish::Layout;
 pub use publish::{Publish, PublishRef};
 pub(crate) use publish::{first_byte, put_id};
 pub use suback::SubAck;
@@ -227,6 +228,11 @@ impl Packet {
             PacketType::PubRec => Self::PubRec(Ack::decode_ref(frame, version)?),
             PacketType::PubRel => Self::PubRel(Ack::decode_ref(frame, version)?),
             PacketType::PubComp => Self::PubComp(Ack::decode_ref(frame, version)?),
+            PacketType::Publish => {
+                let (place, length) = (frame.place(), frame.len());
+                let layout = Layout::parse(frame.header(), place.start, frame.body(), version)?;
+                return Ok(Some(Self::Publish(layout.cut(buf.split_to(length).freeze()))));
+            }
             _ => {
                 let place = frame.place();
                 return Self::decode(Frame::cut(buf, place), version).map(Some);

@@ -363,7 +363,9 @@ impl Broker {
             Reply::Resume => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.resuming = false;
-                    conn.session.into_iter().for_each(|session| self.wake(session));
+                    if let Some(session) = conn.session {
+                        self.wake(session);
+                    }
                 }
             }
             Reply::Publish(bytes) => {

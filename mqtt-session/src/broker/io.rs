@@ -173,7 +173,8 @@ pub enum Completion {
         /// The last batch that is kept.
         upto: StoreSeq,
     },
-    /// This batch is not kept: what waited for it is refused, never acknowledged.
+    /// This batch is not kept: what waited for it is refused, never acknowledged. The broker goes on, and does not ask for
+    /// these changes again: a store that goes on, too, should try them once more ahead of the next batch.
     StoreFailed {
         /// The batch.
         seq: StoreSeq,

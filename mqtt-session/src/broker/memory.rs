@@ -133,70 +133,91 @@ impl MemoryStore {
                 self.last = self.last.max(id.0);
                 self.messages.entry(*id).or_insert_with(|| StoredMessage::new(message, now, wall));
             }
-            StoreOp::Append(filter, at, id) => {
-                self.last = self.last.max(at.0 + 1);
-                let log = self.logs.entry(filter.clone()).or_default();
-                if log.entries.is_empty() && log.start < *at {
-                    log.start = *at;
-                }
-                if log.entries.insert(*at, *id).is_none() {
-                    self.refer(*id);
-                }
-            }
+            StoreOp::Append(filter, at, id) => self.append(filter, *at, *id),
             StoreOp::Trim(filter, start) => self.trim(filter, *start),
-            StoreOp::Cursor(client_id, filter, at) => {
-                self.last = self.last.max(at.0);
+            StoreOp::Cursor(client_id, filter, at) => self.move_cursor(client_id, filter, *at),
+            StoreOp::Settled(client_id, filter, at) => self.settle(client_id.as_ref(), filter, *at),
+            StoreOp::Incoming(client_id, id) => {
                 if let Some(session) = self.sessions.get_mut(client_id) {
-                    let cursor = session.cursors.entry(filter.clone()).or_default();
-                    cursor.at = *at;
-                    cursor.settled = cursor.settled.split_off(at);
+                    session.incoming.insert(*id);
                 }
             }
-            StoreOp::Settled(client_id, filter, at) => {
-                let settled = match client_id {
-                    Some(client_id) => self
-                        .sessions
-                        .get_mut(client_id)
-                        .and_then(|session| session.cursors.get_mut(filter))
-                        .map(|cursor| &mut cursor.settled),
-                    None => self.logs.get_mut(filter).map(|log| &mut log.settled),
-                };
-                settled.into_iter().for_each(|settled| drop(settled.insert(*at)));
+            StoreOp::IncomingEnd(client_id, id) => {
+                if let Some(session) = self.sessions.get_mut(client_id) {
+                    session.incoming.remove(id);
+                }
             }
-            StoreOp::Incoming(client_id, id) => self.with(client_id, |session| drop(session.incoming.insert(*id))),
-            StoreOp::IncomingEnd(client_id, id) => self.with(client_id, |session| drop(session.incoming.remove(id))),
             StoreOp::Outgoing { client_id, id, message, group, retain, identifiers } => {
-                self.refer(*message);
-                self.end_delivery(client_id, *id);
-                self.deliveries += 1;
                 let delivery = StoredDelivery {
-                    order: self.deliveries,
+                    order: 0,
                     message: *message,
                     group: group.clone(),
                     retain: *retain,
                     identifiers: identifiers.clone(),
                     released: false,
                 };
-                match self.sessions.get_mut(client_id) {
-                    Some(session) => drop(session.outgoing.insert(*id, delivery)),
-                    None => self.forget(*message),
+                self.begin_delivery(client_id, *id, delivery);
+            }
+            StoreOp::Released(client_id, id) => {
+                let session = self.sessions.get_mut(client_id);
+                if let Some(delivery) = session.and_then(|session| session.outgoing.get_mut(id)) {
+                    delivery.released = true;
                 }
             }
-            StoreOp::Released(client_id, id) => self.with(client_id, |session| {
-                session.outgoing.get_mut(id).into_iter().for_each(|delivery| delivery.released = true);
-            }),
             StoreOp::OutgoingEnd(client_id, id) => self.end_delivery(client_id, *id),
             StoreOp::Retained(id, message) => {
                 self.last = self.last.max(id.0);
                 self.retained.insert(message.topic.clone(), StoredMessage::new(message, now, wall));
             }
-            StoreOp::RetainedEnd(topic) => drop(self.retained.remove(topic)),
+            StoreOp::RetainedEnd(topic) => {
+                self.retained.remove(topic);
+            }
         }
     }
 
-    fn with(&mut self, client_id: &ClientId, change: impl FnOnce(&mut StoredSession)) {
+    fn append(&mut self, filter: &TopicFilter, at: Position, id: MessageId) {
+        self.last = self.last.max(at.0 + 1);
+        let log = self.logs.entry(filter.clone()).or_default();
+        if log.entries.is_empty() && log.start < at {
+            log.start = at;
+        }
+        if log.entries.insert(at, id).is_none() {
+            self.refer(id);
+        }
+    }
+
+    fn move_cursor(&mut self, client_id: &ClientId, filter: &TopicFilter, at: Position) {
+        self.last = self.last.max(at.0);
         if let Some(session) = self.sessions.get_mut(client_id) {
-            change(session);
+            let cursor = session.cursors.entry(filter.clone()).or_default();
+            cursor.at = at;
+            cursor.settled = cursor.settled.split_off(&at);
+        }
+    }
+
+    fn settle(&mut self, client_id: Option<&ClientId>, filter: &TopicFilter, at: Position) {
+        let settled = match client_id {
+            Some(client_id) => {
+                let cursor = self.sessions.get_mut(client_id).and_then(|session| session.cursors.get_mut(filter));
+                cursor.map(|cursor| &mut cursor.settled)
+            }
+            None => self.logs.get_mut(filter).map(|log| &mut log.settled),
+        };
+        if let Some(settled) = settled {
+            settled.insert(at);
+        }
+    }
+
+    fn begin_delivery(&mut self, client_id: &ClientId, id: PacketId, delivery: StoredDelivery) {
+        let message = delivery.message;
+        self.refer(message);
+        self.end_delivery(client_id, id);
+        self.deliveries += 1;
+        match self.sessions.get_mut(client_id) {
+            Some(session) => {
+                session.outgoing.insert(id, StoredDelivery { order: self.deliveries, ..delivery });
+            }
+            None => self.forget(message),
         }
     }
 
@@ -232,7 +253,9 @@ impl MemoryStore {
         if log.subscribers == 0 {
             let entries = core::mem::take(&mut log.entries);
             self.logs.remove(filter);
-            entries.into_values().for_each(|id| self.forget(id));
+            for id in entries.into_values() {
+                self.forget(id);
+            }
         }
     }
 
@@ -246,7 +269,9 @@ impl MemoryStore {
         if log.entries.is_empty() && log.subscribers == 0 {
             self.logs.remove(filter);
         }
-        gone.into_values().for_each(|id| self.forget(id));
+        for id in gone.into_values() {
+            self.forget(id);
+        }
     }
 
     fn end_delivery(&mut self, client_id: &ClientId, id: PacketId) {
@@ -257,7 +282,9 @@ impl MemoryStore {
     }
 
     fn refer(&mut self, id: MessageId) {
-        self.messages.get_mut(&id).into_iter().for_each(|kept| kept.references += 1);
+        if let Some(kept) = self.messages.get_mut(&id) {
+            kept.references += 1;
+        }
     }
 
     fn forget(&mut self, id: MessageId) {

@@ -27,7 +27,9 @@ impl Broker {
         for kept in store.retained.values() {
             broker.restore_retained(kept.at(now, wall));
         }
-        let read: BTreeSet<&TopicFilter> = store.sessions.values().flat_map(|session| session.cursors.keys()).collect();
+        let sessions = store.sessions.values();
+        let read: BTreeSet<&TopicFilter> =
+            sessions.flat_map(|session| session.subscriptions.keys().filter(|filter| reads(session, filter))).collect();
         for (filter, log) in &store.logs {
             if filter.is_shared() || read.contains(filter) {
                 broker.restore_log(filter, log, &messages);
@@ -78,7 +80,7 @@ impl Broker {
             let (options, identifier) = (*options, *identifier);
             let home = if filter.is_shared() {
                 Home::Group(self.join_group(slot, filter, options, identifier))
-            } else if stored.cursors.contains_key(filter) {
+            } else if reads(stored, filter) {
                 Home::Log(self.restore_cursor(slot, filter, stored))
             } else {
                 let added = self.subscriptions.insert(filter, Subscriber::Session(slot), Terms { options, identifier });
@@ -134,7 +136,9 @@ impl Broker {
                 None => places.get(&delivery.message).map_or(Origin::Pushed, |places| Origin::Logs(places.clone())),
             };
             let mut identifiers = Identifiers::None;
-            delivery.identifiers.iter().for_each(|identifier| identifiers.push(*identifier));
+            for identifier in &delivery.identifiers {
+                identifiers.push(*identifier);
+            }
             let head = Head { qos: QoS::ExactlyOnce, retain: delivery.retain, identifiers, origin };
             let stage = if delivery.released { Stage::Released } else { Stage::Published };
             all.push(Inflight { id, message, message_id: delivery.message, head, stage, counted: false });
@@ -255,6 +259,13 @@ impl Broker {
             self.store_session(slot);
         }
     }
+}
+
+/// Whether a session reads the log of a filter: it has a cursor, which it keeps when its subscription goes down to QoS 0, or
+/// should have one.
+fn reads(stored: &StoredSession, filter: &TopicFilter) -> bool {
+    stored.cursors.contains_key(filter)
+        || stored.subscriptions.get(filter).is_some_and(|(options, _)| options.qos > QoS::AtMostOnce)
 }
 
 impl Log {

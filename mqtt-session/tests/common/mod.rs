@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test file uses its part
 
 mod answers;
+pub mod world;
+#[allow(unused_imports)] // likewise
 pub use answers::*;
 
 use bytes::{Bytes, BytesMut};

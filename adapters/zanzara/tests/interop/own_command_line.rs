@@ -128,8 +128,14 @@ against_both! {
             for text in ["one", "two", "three"] {
                 publish(broker, &["-V", version, "-q", "1", "-t", &topic, "-m", text]);
             }
-            let woken = Process::start(&mut own("sub", broker, &[&session[..], &["-C", "3"]].concat()));
-            assert_eq!(woken.rest(), ["one", "two", "three"], "{version}");
+            let mut woken = Process::start(&mut own("sub", broker, &session));
+            // The message that told it was ready comes again if the kill was faster than its acknowledgement.
+            let mut line = woken.line();
+            if line == READY {
+                line = woken.line();
+            }
+            assert_eq!(line, "one", "{version}");
+            assert_eq!(woken.lines(2), ["two", "three"], "{version}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{PATIENCE, raw, scratch, tools};
 use std::fs::{self, File};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ pub(crate) struct Broker {
     child: Child,
     vendor: Vendor,
     log: PathBuf,
+    config: PathBuf,
     pub(crate) port: u16,
 }
 
@@ -63,16 +64,16 @@ impl Broker {
     }
 
     fn on_port(vendor: Vendor, port: u16, arguments: &[&str]) -> Option<Self> {
-        let log = scratch("broker.log");
+        let (log, config) = (scratch("broker.log"), scratch("mosquitto.conf"));
         let output = File::create(&log).expect("a log file");
-        let child = command(vendor, port)
+        let child = command(vendor, port, &config)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle of the log"))
             .stderr(output)
             .spawn()
             .expect("the broker binary starts");
-        let mut broker = Self { child, vendor, log, port };
+        let mut broker = Self { child, vendor, log, config, port };
         let deadline = Instant::now() + PATIENCE;
         while !raw::answers(port) {
             if broker.child.try_wait().expect("the broker's state").is_some() {
@@ -125,11 +126,13 @@ impl Drop for Broker {
             let tail = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
             eprintln!("--- the broker's log ends so:\n{}", &log[tail..]);
         }
-        let _ = fs::remove_file(&self.log);
+        for file in [&self.log, &self.config] {
+            let _ = fs::remove_file(file); // (Only mosquitto has a configuration.)
+        }
     }
 }
 
-fn command(vendor: Vendor, port: u16) -> Command {
+fn command(vendor: Vendor, port: u16, config: &Path) -> Command {
     match vendor {
         Vendor::Zanzara => {
             let mut command = Command::new(env!("CARGO_BIN_EXE_zanzara"));
@@ -137,10 +140,9 @@ fn command(vendor: Vendor, port: u16) -> Command {
             command
         }
         Vendor::Mosquitto => {
-            let config = scratch("mosquitto.conf");
             let limits = "max_queued_messages 0\nset_tcp_nodelay true\n";
             let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nlog_type all\n{limits}");
-            fs::write(&config, text).expect("a configuration file");
+            fs::write(config, text).expect("a configuration file");
             let mut command =
                 Command::new(tools::mosquitto_broker().expect("ZANZARA_MOSQUITTO names the mosquitto broker"));
             command.arg("-c").arg(config);
