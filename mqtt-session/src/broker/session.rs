@@ -30,6 +30,8 @@ pub(super) struct Session {
     /// Whether it outlives its connection, so that its QoS 1 and 2 subscriptions have logs.
     pub(super) durable: bool,
     pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
+    /// Those of them whose messages are pushed.
+    pub(super) direct: BTreeSet<TopicFilter>,
     /// Where it stands in each log, by the log's key.
     pub(super) cursors: BTreeMap<u32, Cursor>,
     /// Logs that may have something to read, by the message that comes next there, or an earlier one.
@@ -182,6 +184,7 @@ impl Session {
             expires_at: None,
             durable: false,
             subscriptions: BTreeMap::new(),
+            direct: BTreeSet::new(),
             cursors: BTreeMap::new(),
             lagging: BTreeSet::new(),
             groups: BTreeSet::new(),
@@ -196,6 +199,14 @@ impl Session {
             ready: false,
             mark: (0, 0),
         }
+    }
+
+    /// Notes a subscription where there is none with this filter, or replaces it.
+    pub(super) fn put_subscription(&mut self, filter: &TopicFilter, subscription: Subscription) {
+        if subscription.home == Home::Direct {
+            self.direct.insert(filter.clone());
+        }
+        self.subscriptions.insert(filter.clone(), subscription);
     }
 
     /// Queues a pushed message behind the others.
