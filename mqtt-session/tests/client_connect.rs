@@ -2,11 +2,9 @@
 mod client_support;
 
 use client_support::*;
-use mqtt_session::client::{Backoff, Client, ClientConfig, ConfigError, DisconnectReason, StateError};
-use mqtt_session::proto::{
-    ConnAck, Disconnect, Packet, Properties, Property, QoS, ReasonCode, Version, Will,
-};
 use mqtt_session::Instant;
+use mqtt_session::client::{Backoff, Client, ClientConfig, ConfigError, DisconnectReason, StateError};
+use mqtt_session::proto::{ConnAck, Disconnect, Packet, Properties, Property, QoS, ReasonCode, Version, Will};
 use std::time::Duration;
 
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
@@ -19,7 +17,13 @@ fn refusal(reason: ReasonCode) -> ConnAck {
 #[test]
 fn connect_carries_the_configuration_in_each_version() {
     for version in VERSIONS {
-        let will = Will { qos: QoS::AtLeastOnce, retain: true, topic: topic("w"), payload: "gone".into(), properties: Properties::new() };
+        let will = Will {
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            topic: topic("w"),
+            payload: "gone".into(),
+            properties: Properties::new(),
+        };
         let mut net = Net::new(ClientConfig {
             version,
             client_id: id("me"),
@@ -51,11 +55,14 @@ fn configurations_that_contradict_themselves_are_refused() {
     assert_eq!(check(ClientConfig { receive_maximum: 0, ..v3() }), Some(ConfigError::Zero("receive_maximum")));
     assert_eq!(check(ClientConfig { password: Some("p".into()), ..v3() }), Some(ConfigError::PasswordAlone));
     assert_eq!(check(ClientConfig { session_expiry: 1, ..v3() }), Some(ConfigError::NotInVersion));
-    assert_eq!(check(ClientConfig { auth_data: Some("d".into()), ..ClientConfig::default() }), Some(ConfigError::AuthDataAlone));
+    assert_eq!(
+        check(ClientConfig { auth_data: Some("d".into()), ..ClientConfig::default() }),
+        Some(ConfigError::AuthDataAlone)
+    );
     assert_eq!(check(v3()), None);
 }
 
-// [MQTT-3.1.3-5] Identifiers that are made have digits and letters, 23 at most.
+// [3.1.1: MQTT-3.1.3-7] No session without an identifier. [MQTT-3.1.3-5] Identifiers that are made have digits and letters, 23 at most.
 #[test]
 fn before_v5_an_identifier_is_made_from_the_seed() {
     for version in [Version::V3_1, Version::V3_1_1] {
@@ -110,14 +117,14 @@ fn an_old_session_after_a_clean_start_is_refused() {
     }
 }
 
-// [MQTT-3.2.0-1], [MQTT-3.2.0-2]
+// [MQTT-3.2.0-1], [MQTT-3.2.0-2], [MQTT-3.14.0-1]
 #[test]
 fn connack_comes_first_and_once() {
     for version in VERSIONS {
         let mut net = Net::new(ClientConfig { version, client_id: id("c"), ..ClientConfig::default() });
         net.client.connect(net.now);
         net.accept();
-        net.send(Packet::PingResp);
+        net.send(if version.is_v5() { Packet::Disconnect(ReasonCode::ServerBusy.into()) } else { Packet::PingResp });
         net.assert_refused(ReasonCode::ProtocolError, "MQTT-3.2.0-1");
         let mut net = Net::online(version);
         net.connack(false, &[]);
@@ -167,7 +174,8 @@ fn credentials_can_be_renewed_between_connections() {
 #[test]
 fn connect_timeout_covers_transport_and_connack() {
     for reach_transport in [false, true] {
-        let mut net = Net::new(ClientConfig { client_id: id("c"), connect_timeout: secs(5), ..ClientConfig::default() });
+        let mut net =
+            Net::new(ClientConfig { client_id: id("c"), connect_timeout: secs(5), ..ClientConfig::default() });
         net.client.connect(net.now);
         if reach_transport {
             net.pass(secs(3));
@@ -291,6 +299,17 @@ fn disconnect_checks_what_the_caller_says() {
     assert_eq!(net.sent_one(), Packet::Disconnect(packet(expiry(9))));
 }
 
+// [MQTT-3.14.2-3], [MQTT-3.14.2-4], [MQTT-3.2.2-15]
+#[test]
+fn a_disconnect_that_is_too_large_says_less() {
+    let mut net = Net::new(ClientConfig { client_id: id("c"), ..ClientConfig::default() });
+    net.go_online(false, &[Property::MaximumPacketSize(20)]);
+    let properties = Properties::builder().with(Property::ReasonString("more than twenty bytes of it")).build();
+    net.client.disconnect(net.now, &Disconnect { reason: ReasonCode::Success, properties }).unwrap();
+    assert_eq!(net.sent_one(), Packet::Disconnect(ReasonCode::Success.into()));
+    assert!(net.closed);
+}
+
 #[test]
 fn disconnect_stops_attempts() {
     let mut net = Net::new(ClientConfig::default());
@@ -353,7 +372,8 @@ fn what_no_server_may_send_is_refused() {
 // [MQTT-3.1.2-24]
 #[test]
 fn packets_beyond_the_maximum_are_refused_before_they_are_buffered() {
-    let mut net = Net::online_with(ClientConfig { client_id: id("c"), maximum_packet_size: 100, ..ClientConfig::default() });
+    let mut net =
+        Net::online_with(ClientConfig { client_id: id("c"), maximum_packet_size: 100, ..ClientConfig::default() });
     net.send_bytes(&[0x30, 0x80, 0x01]); // 128 bytes are announced, none is there
     net.assert_refused(ReasonCode::PacketTooLarge, "section 3.1.2.11.4");
 }

@@ -91,7 +91,7 @@ impl Server {
 
     fn handle(&mut self, packet: Packet, out: &mut VecDeque<Packet>) {
         match packet {
-            Packet::Publish(publish) => self.receive(publish, out),
+            Packet::Publish(publish) => self.receive(&publish, out),
             Packet::PubRel(rel) => {
                 self.unreleased.remove(&rel.id);
                 out.push_back(Packet::PubComp(ack(rel.id)));
@@ -115,7 +115,7 @@ impl Server {
         self.pump(out);
     }
 
-    fn receive(&mut self, publish: Publish, out: &mut VecDeque<Packet>) {
+    fn receive(&mut self, publish: &Publish, out: &mut VecDeque<Packet>) {
         let payload = std::str::from_utf8(&publish.payload).unwrap().parse().unwrap();
         let qos = publish.delivery.qos();
         match publish.delivery {
@@ -208,14 +208,14 @@ impl World {
         assert!(messages <= usize::from(SERVER_WINDOW), "the window holds");
     }
 
-    fn to_server(&mut self, count: usize) {
+    fn reach_server(&mut self, count: usize) {
         for _ in 0..count {
             let Some(packet) = self.to_server.pop_front() else { break };
             self.server.handle(packet, &mut self.to_client);
         }
     }
 
-    fn to_client(&mut self, count: usize) {
+    fn reach_client(&mut self, count: usize) {
         for _ in 0..count {
             let Some(packet) = self.to_client.pop_front() else { break };
             match &packet {
@@ -257,8 +257,8 @@ impl World {
                 self.net.client.unsubscribe(self.net.now, vec![filter(&format!("f/{}", self.counter - 1))]).unwrap();
                 self.collect();
             }
-            Step::ToServer(count) => self.to_server(count),
-            Step::ToClient(count) => self.to_client(count),
+            Step::ToServer(count) => self.reach_server(count),
+            Step::ToClient(count) => self.reach_client(count),
             Step::Take => self.take(),
             Step::Cut => {
                 self.to_server.clear();
@@ -272,8 +272,8 @@ impl World {
 
     fn finish(&mut self) {
         for _ in 0..10_000 {
-            self.to_server(10);
-            self.to_client(10);
+            self.reach_server(10);
+            self.reach_client(10);
             self.take();
             let idle = self.to_server.is_empty() && self.to_client.is_empty() && self.server.inflight.is_empty();
             if idle && self.net.client.is_drained() {
@@ -304,8 +304,6 @@ fn check(sent: &[(QoS, u32)], arrived: &[(QoS, u32)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn flows_survive_cut_connections(
         steps in prop::collection::vec(step(), 1..120),

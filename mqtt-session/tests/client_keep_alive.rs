@@ -7,7 +7,13 @@ use mqtt_session::proto::{Delivery, Packet, Property, QoS, Version};
 use std::time::Duration;
 
 fn online(keep_alive: u16, version: Version) -> Net {
-    Net::online_with(ClientConfig { version, client_id: id("c"), keep_alive, ping_timeout: secs(5), ..ClientConfig::default() })
+    Net::online_with(ClientConfig {
+        version,
+        client_id: id("c"),
+        keep_alive,
+        ping_timeout: secs(5),
+        ..ClientConfig::default()
+    })
 }
 
 // [MQTT-3.1.2-20], [3.1.1: MQTT-3.1.2-23]
@@ -99,7 +105,12 @@ fn a_silent_server_is_given_up_and_any_sign_of_life_delays_that() {
 
 #[test]
 fn a_server_that_we_do_not_listen_to_is_not_silent() {
-    let mut net = Net::online_with(ClientConfig { client_id: id("c"), max_incoming: 1, ping_timeout: secs(5), ..ClientConfig::default() });
+    let mut net = Net::online_with(ClientConfig {
+        client_id: id("c"),
+        max_incoming: 1,
+        ping_timeout: secs(5),
+        ..ClientConfig::default()
+    });
     net.send(incoming("t", "x", Delivery::AtMostOnce));
     assert!(!net.client.wants_read());
     net.pass(secs(600));

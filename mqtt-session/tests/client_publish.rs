@@ -15,9 +15,7 @@ fn persistent(version: Version) -> ClientConfig {
     ClientConfig { version, client_id: id("c"), clean_start: false, session_expiry, ..ClientConfig::default() }
 }
 
-fn acknowledged() -> Option<Result<Outcome, Failure>> {
-    Some(Ok(Outcome::Acknowledged(ReasonCode::Success)))
-}
+const ACKNOWLEDGED: Option<Result<Outcome, Failure>> = Some(Ok(Outcome::Acknowledged(ReasonCode::Success)));
 
 /// Topics and payloads of the PUBLISH packets among these.
 fn payloads(packets: Vec<Packet>) -> Vec<String> {
@@ -49,12 +47,12 @@ fn qos1_is_settled_by_puback() {
         assert_eq!(as_publish(net.sent_one()).delivery, qos1(1));
         assert_eq!(net.settled(token), None);
         net.send(Packet::PubAck(ack(pid(1))));
-        assert_eq!(net.settled(token), acknowledged());
+        assert_eq!(net.settled(token), ACKNOWLEDGED);
         assert!(net.client.is_drained());
     }
 }
 
-// [MQTT-4.3.3-1] to [MQTT-4.3.3-5], [MQTT-2.2.1-5], [3.1.1: MQTT-4.3.3-1]
+// [MQTT-4.3.3-1], [MQTT-4.3.3-2], [MQTT-4.3.3-3], [MQTT-4.3.3-4], [MQTT-4.3.3-5], [MQTT-2.2.1-5], [3.1.1: MQTT-4.3.3-1]
 #[test]
 fn qos2_is_settled_by_pubcomp() {
     for version in VERSIONS {
@@ -65,7 +63,7 @@ fn qos2_is_settled_by_pubcomp() {
         assert_eq!(net.sent_one(), Packet::PubRel(ack(pid(1))));
         assert_eq!(net.settled(token), None);
         net.send(Packet::PubComp(ack(pid(1))));
-        assert_eq!(net.settled(token), acknowledged());
+        assert_eq!(net.settled(token), ACKNOWLEDGED);
     }
 }
 
@@ -105,7 +103,9 @@ fn refused_messages_fail_and_are_not_sent_again() {
 fn the_servers_receive_maximum_is_respected() {
     let mut net = Net::new(persistent(Version::V5));
     net.go_online(false, &[Property::ReceiveMaximum(2)]);
-    for (payload, qos) in [("1", QoS::AtLeastOnce), ("2", QoS::ExactlyOnce), ("3", QoS::AtLeastOnce), ("4", QoS::AtMostOnce)] {
+    for (payload, qos) in
+        [("1", QoS::AtLeastOnce), ("2", QoS::ExactlyOnce), ("3", QoS::AtLeastOnce), ("4", QoS::AtMostOnce)]
+    {
         net.publish("t", payload, qos);
     }
     assert_eq!(payloads(net.sent()), ["1", "2"]);
@@ -126,13 +126,15 @@ fn our_own_limit_holds_where_the_server_has_none() {
     assert_eq!(payloads(net.sent()), ["3"]);
 }
 
-// [MQTT-4.4.0-1], [MQTT-3.3.1-1], [MQTT-4.6.0-1], [MQTT-4.6.0-4], [MQTT-4.3.3-6]
+// [MQTT-4.4.0-1], [MQTT-3.3.1-1], [MQTT-3.3.1-3], [3.1.1: MQTT-3.3.1-3], [3.1.1: MQTT-3.1.2-4], [MQTT-4.6.0-1], [MQTT-4.6.0-4], [MQTT-4.3.3-6]
 #[test]
 fn a_resumed_session_sends_again_in_order_with_dup_and_the_same_identifiers() {
     for version in VERSIONS {
         let mut net = Net::new(persistent(version));
         net.go_online(false, &[]);
-        for (payload, qos) in [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce), ("4", QoS::AtLeastOnce)] {
+        for (payload, qos) in
+            [("1", QoS::ExactlyOnce), ("2", QoS::AtLeastOnce), ("3", QoS::ExactlyOnce), ("4", QoS::AtLeastOnce)]
+        {
             net.publish("t", payload, qos);
         }
         net.sent();
@@ -142,7 +144,11 @@ fn a_resumed_session_sends_again_in_order_with_dup_and_the_same_identifiers() {
         net.sent();
         net.reconnect(true);
         let sent = net.sent();
-        assert_eq!(sent[..2], [Packet::PubRel(ack(pid(3))), Packet::PubRel(ack(pid(1)))], "in the order of the PUBRECs");
+        assert_eq!(
+            sent[..2],
+            [Packet::PubRel(ack(pid(3))), Packet::PubRel(ack(pid(1)))],
+            "in the order of the PUBRECs"
+        );
         let again = as_publish(sent[2].clone());
         assert_eq!(again.delivery, Delivery::AtLeastOnce { id: pid(2), dup: true });
         assert_eq!(sent.len(), 3);
@@ -202,7 +208,10 @@ fn a_lost_session_is_discarded_as_configured() {
         net.reconnect(false);
         assert!(net.connected().session_lost);
         let sent = net.sent();
-        assert!(sent.iter().all(|packet| matches!(packet, Packet::Publish(p) if !p.delivery.dup())), "as new messages: {sent:?}");
+        assert!(
+            sent.iter().all(|packet| matches!(packet, Packet::Publish(p) if !p.delivery.dup())),
+            "as new messages: {sent:?}"
+        );
         assert_eq!(payloads(sent), expected);
         for token in [two, three] {
             assert_eq!(net.settled(token), Some(Err(Failure::SessionLost)));
@@ -210,6 +219,24 @@ fn a_lost_session_is_discarded_as_configured() {
         let failed = policy == SessionLoss::Fail;
         assert_eq!(net.settled(one), failed.then_some(Err(Failure::SessionLost)));
         assert_eq!(net.settled(queued), None);
+    }
+}
+
+// [3.1.1: MQTT-3.1.2-6], [MQTT-3.1.2-4]
+#[test]
+fn a_clean_session_begins_without_the_old_one() {
+    for version in VERSIONS {
+        let mut net = Net::online(version);
+        let one = net.publish("t", "1", QoS::AtLeastOnce);
+        let two = net.publish("t", "2", QoS::ExactlyOnce);
+        net.send(incoming("t", "in", qos2(1)));
+        net.messages();
+        net.sent();
+        net.reconnect(false);
+        assert!(!as_publish(net.sent_one()).delivery.dup(), "message 1, as a new one");
+        assert_eq!((net.settled(one), net.settled(two)), (None, Some(Err(Failure::SessionLost))));
+        net.send(incoming("t", "another", qos2(1)));
+        assert_eq!(net.messages().len(), 1);
     }
 }
 
@@ -227,8 +254,11 @@ fn version_3_1_sends_again_without_knowing() {
 // [MQTT-2.2.1-5] and the acknowledgments of nobody
 #[test]
 fn wrong_acknowledgments_are_refused_and_unknown_ones_ignored() {
-    let cases: [(fn(mqtt_session::proto::Ack) -> Packet, QoS); 3] =
-        [(Packet::PubAck, QoS::ExactlyOnce), (Packet::PubRec, QoS::AtLeastOnce), (Packet::PubComp, QoS::ExactlyOnce)];
+    let cases = [
+        (Packet::PubAck as fn(_) -> _, QoS::ExactlyOnce),
+        (Packet::PubRec, QoS::AtLeastOnce),
+        (Packet::PubComp, QoS::ExactlyOnce),
+    ];
     for version in VERSIONS {
         for (packet, qos) in cases {
             let mut net = Net::online(version);
@@ -303,7 +333,8 @@ fn a_socket_that_takes_nothing_fills_the_queue_and_not_the_memory() {
     let queue = QueueConfig { max_messages: 10, ..QueueConfig::default() };
     let mut net = Net::online_with(ClientConfig { queue, max_transmit_bytes: 1000, ..persistent(Version::V5) });
     let payload = "x".repeat(300);
-    let accepted = (0..100).take_while(|_| net.client.publish(net.now, message("t", &payload, QoS::AtMostOnce)).is_ok()).count();
+    let accepted =
+        (0..100).take_while(|_| net.client.publish(net.now, message("t", &payload, QoS::AtMostOnce)).is_ok()).count();
     assert_eq!(accepted, 14, "four for the socket, ten in the queue");
     assert!(net.client.transmit().len() < 1000 + 400);
     assert_eq!(payloads(net.sent()).len(), 14);
@@ -353,8 +384,13 @@ fn properties_are_checked() {
     for property in [Property::TopicAlias(1), Property::SubscriptionIdentifier(1), Property::ReasonString("no")] {
         assert_eq!(net.client.publish(net.now, with(property)), Err(PublishError::Property));
     }
-    let all = [Property::UserProperty("a", "b"), Property::ContentType("text"), Property::ResponseTopic("r"),
-        Property::CorrelationData(b"id"), Property::PayloadFormatIndicator(true)];
+    let all = [
+        Property::UserProperty("a", "b"),
+        Property::ContentType("text"),
+        Property::ResponseTopic("r"),
+        Property::CorrelationData(b"id"),
+        Property::PayloadFormatIndicator(true),
+    ];
     let properties: Properties = all.into_iter().collect();
     net.publish_message(Message { properties: properties.clone(), ..message("t", "x", QoS::AtMostOnce) });
     assert_eq!(as_publish(net.sent_one()).properties, properties);
@@ -367,7 +403,7 @@ fn expiring(seconds: u32) -> Message {
     Message { properties, ..message("t", "x", QoS::AtLeastOnce) }
 }
 
-// Section 3.3.2.3.3 and [MQTT-4.3.3-7]
+// Section 3.3.2.3.3, [MQTT-4.3.3-7] and [MQTT-4.3.3-13]
 #[test]
 fn message_expiry_counts_from_publish_and_ends_with_the_first_sending() {
     let mut net = Net::new(persistent(Version::V5));
@@ -414,7 +450,7 @@ fn large_payloads_are_not_copied() {
     let payload = bytes::Bytes::from(vec![7; 100_000]);
     let message = Message::new(topic("t"), payload.clone(), QoS::AtLeastOnce);
     net.client.publish(net.now, message).unwrap();
-    assert!(net.client.transmit().chunks().any(|chunk| std::ptr::eq(chunk, &payload[..])));
+    assert!(net.client.transmit().chunks().any(|chunk| chunk.as_ptr() == payload.as_ptr()));
     assert_eq!(as_publish(net.sent_one()).payload, payload);
 }
 

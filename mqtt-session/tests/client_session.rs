@@ -2,13 +2,20 @@
 mod client_support;
 
 use client_support::*;
-use mqtt_session::client::{ClientConfig, Message, Outcome, SessionState, Token};
-use mqtt_session::proto::{Delivery, Packet, Properties, Property, QoS, ReasonCode, Version};
 use mqtt_session::Instant;
+use mqtt_session::client::{ClientConfig, Message, Outcome, SessionState, Token};
+use mqtt_session::proto::{Delivery, Packet, PacketId, Properties, Property, QoS, ReasonCode, Version};
 
 fn config(version: Version) -> ClientConfig {
     let session_expiry = if version.is_v5() { 3600 } else { 0 };
-    ClientConfig { version, client_id: id("c"), clean_start: false, session_expiry, max_inflight: 3, ..ClientConfig::default() }
+    ClientConfig {
+        version,
+        client_id: id("c"),
+        clean_start: false,
+        session_expiry,
+        max_inflight: 3,
+        ..ClientConfig::default()
+    }
 }
 
 /// One message in each state, an incoming one too, and two subscriptions of which one is confirmed.
@@ -66,11 +73,15 @@ fn new_identifiers_avoid_restored_ones() {
     let mut net = Net::restore(ClientConfig { max_inflight: 100, ..config(Version::V5) }, state, Instant::ZERO);
     net.go_online(true, &[]);
     net.publish("t", "new", QoS::AtLeastOnce);
-    let ids: Vec<u16> = net.sent().iter().filter_map(|packet| match packet {
-        Packet::Publish(publish) if !publish.delivery.dup() => publish.delivery.id().map(|id| id.get()),
-        Packet::Subscribe(subscribe) => Some(subscribe.id.get()),
-        _ => None,
-    }).collect();
+    let ids: Vec<u16> = net
+        .sent()
+        .iter()
+        .filter_map(|packet| match packet {
+            Packet::Publish(publish) if !publish.delivery.dup() => publish.delivery.id().map(PacketId::get),
+            Packet::Subscribe(subscribe) => Some(subscribe.id.get()),
+            _ => None,
+        })
+        .collect();
     assert_eq!(ids, [3, 5, 6]);
 }
 
@@ -87,7 +98,8 @@ fn tokens_are_never_given_out_twice() {
 #[test]
 fn lifetimes_go_on() {
     let mut net = Net::new(config(Version::V5));
-    let properties = Properties::builder().with(Property::MessageExpiryInterval(60)).with(Property::ContentType("x")).build();
+    let properties =
+        Properties::builder().with(Property::MessageExpiryInterval(60)).with(Property::ContentType("x")).build();
     net.publish_message(Message { properties, ..message("t", "x", QoS::AtLeastOnce) });
     net.pass(secs(20));
     let state = net.client.export(net.now);
@@ -121,14 +133,54 @@ fn the_assigned_identifier_is_part_of_the_session() {
 }
 
 #[test]
+fn restoring_is_resuming() {
+    let clean = || ClientConfig { clean_start: true, ..config(Version::V5) };
+    let mut net = Net::restore(clean(), busy(Version::V5).0.client.export(Instant::ZERO), Instant::ZERO);
+    assert!(!net.go_online(true, &[]).clean_start);
+    assert!(net.connected().session_present && !net.connected().session_lost);
+}
+
+#[test]
 fn a_server_without_the_session_gets_everything_anew() {
     let (net, tokens) = busy(Version::V5);
     let mut net = Net::restore(config(Version::V5), net.client.export(net.now), Instant::ZERO);
     net.go_online(false, &[]);
+    assert!(net.connected().session_lost);
     assert!(matches!(net.settled(tokens[0]), Some(Err(_))), "QoS 2: nobody knows");
     let sent = net.sent();
     let Packet::Subscribe(subscribe) = &sent[0] else { panic!("{sent:?}") };
     assert_eq!(subscribe.filters.len(), 2);
     let payloads: Vec<_> = sent[1..].iter().cloned().map(|packet| as_publish(packet).payload).collect();
     assert_eq!(payloads, ["3", "4"]);
+}
+
+// [MQTT-4.6.0-1] The order is that of the first sending, also where identifiers have wrapped around.
+#[test]
+fn sending_again_follows_the_order_and_not_the_identifiers() {
+    let mut net = Net::new(ClientConfig { max_inflight: 10, ..config(Version::V3_1_1) });
+    net.go_online(false, &[]);
+    for n in 0..4 {
+        net.publish("t", &n.to_string(), QoS::ExactlyOnce);
+    }
+    for number in [2, 1] {
+        net.send(Packet::PubRec(ack(pid(number))));
+    }
+    let mut state = net.client.export(net.now);
+    for (inflight, number) in state.inflight.iter_mut().zip([65_535, 1, 9, 3]) {
+        inflight.id = pid(number);
+    }
+    let mut net = Net::restore(config(Version::V3_1_1), state, Instant::ZERO);
+    net.go_online(true, &[]);
+    let ids: Vec<_> = net
+        .sent()
+        .iter()
+        .map(|packet| match packet {
+            Packet::PubRel(ack) => ack.id.get(),
+            Packet::Publish(publish) => publish.delivery.id().unwrap().get(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(ids, [9, 3, 65_535], "PUBREL first, then PUBLISH as far as the window of 3 allows");
+    net.send(Packet::PubComp(ack(pid(9))));
+    assert_eq!(as_publish(net.sent_one()).delivery.id(), Some(pid(1)));
 }

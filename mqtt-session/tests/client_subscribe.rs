@@ -4,7 +4,8 @@ mod client_support;
 use client_support::*;
 use mqtt_session::client::{ClientConfig, Event, Outcome, SubscribeError, SubscribeOptions, Token};
 use mqtt_session::proto::{
-    Packet, Properties, Property, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck, Version,
+    Packet, Properties, Property, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck,
+    Version,
 };
 
 const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
@@ -45,7 +46,7 @@ fn unsubscribe(net: &mut Net, name: &str) -> Token {
     token
 }
 
-// [MQTT-3.8.4-2], [MQTT-3.8.4-6], [MQTT-2.2.1-6]
+// [MQTT-3.8.4-2], [MQTT-3.8.4-6], [MQTT-3.8.4-7], [MQTT-3.9.3-1], [MQTT-2.2.1-6], [3.1.1: MQTT-3.9.3-1]
 #[test]
 fn one_reason_code_per_filter_settles_the_token() {
     for version in VERSIONS {
@@ -57,7 +58,8 @@ fn one_reason_code_per_filter_settles_the_token() {
         let failure = if version.is_v5() { ReasonCode::NotAuthorized } else { ReasonCode::UnspecifiedError };
         net.send(suback(1, &[ReasonCode::Success, failure]));
         assert_eq!(net.settled(token), Some(Ok(Outcome::Subscribed(vec![ReasonCode::Success, failure]))));
-        let desired: Vec<_> = net.client.subscriptions().map(|(filter, _, confirmed)| (filter.to_string(), confirmed)).collect();
+        let desired: Vec<_> =
+            net.client.subscriptions().map(|(filter, _, confirmed)| (filter.to_string(), confirmed)).collect();
         assert_eq!(desired, [("a".to_owned(), true)], "what was refused is not asked for again");
     }
 }
@@ -126,7 +128,10 @@ fn misuse_is_told_before_anything_is_sent() {
 fn options_identifier_and_user_properties_travel() {
     let mut net = Net::online(Version::V5);
     let options = SubscriptionOptions {
-        qos: QoS::AtLeastOnce, no_local: true, retain_as_published: true, retain_handling: RetainHandling::DoNotSend,
+        qos: QoS::AtLeastOnce,
+        no_local: true,
+        retain_as_published: true,
+        retain_handling: RetainHandling::DoNotSend,
     };
     let user_properties = Properties::builder().with(Property::UserProperty("k", "v")).build();
     let more = SubscribeOptions { identifier: Some(5), user_properties };

@@ -20,17 +20,19 @@ pub(super) struct Exchange {
 
 impl Client {
     /// Answers [`Event::Auth`] with the next step's Authentication Data.
+    #[expect(clippy::needless_pass_by_value, reason = "as all byte strings of the interface")]
     pub fn authenticate(&mut self, now: Instant, data: Option<Bytes>) -> Result<(), StateError> {
         if !self.auth.our_turn {
             return Err(StateError::NotAsked);
         }
         self.auth.our_turn = false;
-        self.send_auth(now, ReasonCode::ContinueAuthentication, data); // [MQTT-4.12.0-3]
+        self.send_auth(now, ReasonCode::ContinueAuthentication, data.as_ref()); // [MQTT-4.12.0-3]
         Ok(())
     }
 
     /// Authenticates again on the connection in use, with the method of CONNECT [MQTT-4.12.1-1]. Messages go on meanwhile. The end is
     /// [`Event::ReAuthenticated`] or a DISCONNECT of the Server.
+    #[expect(clippy::needless_pass_by_value, reason = "as all byte strings of the interface")]
     pub fn reauthenticate(&mut self, now: Instant, data: Option<Bytes>) -> Result<(), StateError> {
         if self.phase != Phase::Online {
             return Err(StateError::NotConnected);
@@ -39,17 +41,18 @@ impl Client {
             return Err(StateError::NotAsked);
         }
         self.auth.again = true;
-        self.send_auth(now, ReasonCode::ReAuthenticate, data);
+        self.send_auth(now, ReasonCode::ReAuthenticate, data.as_ref());
         Ok(())
     }
 
-    fn send_auth(&mut self, now: Instant, reason: ReasonCode, data: Option<Bytes>) {
+    fn send_auth(&mut self, now: Instant, reason: ReasonCode, data: Option<&Bytes>) {
         let mut properties = Properties::builder();
         if let Some(method) = &self.config.auth_method {
             properties = properties.with(Property::AuthenticationMethod(method));
         }
         // Data beyond 65,535 bytes cannot be said in MQTT; the Server refuses the exchange without it.
-        let _ = data.as_ref().map(|data| properties.push(Property::AuthenticationData(data)));
+        let _ = data.map(|data| properties.push(Property::AuthenticationData(data)));
+        // Without Reason String and User Properties [MQTT-3.15.2-3].
         let auth = Packet::Auth(Auth { reason, properties: properties.build() });
         if self.send(now, &auth).is_err() {
             self.refuse(

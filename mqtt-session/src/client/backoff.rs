@@ -23,7 +23,7 @@ impl Default for Backoff {
     fn default() -> Self {
         Self {
             min: Duration::from_secs(1),
-            max: Duration::from_secs(60),
+            max: Duration::from_mins(1),
             factor: 2,
             jitter_percent: 50,
             max_rounds: None,
@@ -91,7 +91,7 @@ impl Retry {
         self.last_delay = full;
         let span =
             u64::try_from(full.as_nanos()).unwrap_or(u64::MAX) / 100 * u64::from(backoff.jitter_percent.min(100));
-        Some(full - Duration::from_nanos(rng.below(span)))
+        Some(full.saturating_sub(Duration::from_nanos(rng.below(span))))
     }
 }
 

@@ -63,7 +63,7 @@ impl Client {
             version: config.version,
             clean_start: self.starts_clean(),
             keep_alive: config.keep_alive,
-            client_id: self.client_id.clone(),
+            client_id: self.id.clone(),
             will: config.will.clone(),
             username: self.username.clone(),
             password: self.password.clone(),
@@ -150,28 +150,28 @@ impl Client {
             server: self.retry.server(),
             session_present,
             session_lost,
-            client_id: self.client_id.clone(),
+            client_id: self.id.clone(),
             server_limits: self.limits,
             connack,
         })));
         if session_present {
             self.resume_session(now, unknown);
         } else {
-            self.discard_session(); // [MQTT-3.2.2-5], [MQTT-3.1.2-4]
+            self.discard_session(); // [MQTT-3.2.2-5], [MQTT-3.1.2-4], [3.1.1: MQTT-3.1.2-6]
         }
-        self.reconcile_subscriptions(session_present && !unknown);
+        self.reconcile_subscriptions((!unknown).then_some(session_present));
         Ok(())
     }
 
     /// An identifier that the Server assigned is ours from now on [MQTT-3.1.3-2].
     fn adopt_client_id(&mut self, connack: &ConnAck) -> Result<(), ProtocolError> {
-        if !self.client_id.is_empty() || !self.config.version.is_v5() {
+        if !self.id.is_empty() || !self.config.version.is_v5() {
             return Ok(());
         }
         let assigned = connack.properties.assigned_client_identifier().filter(|id| !id.is_empty());
         // [MQTT-3.1.3-7], [MQTT-3.2.2-16]
         let missing = ProtocolError::new("MQTT-3.1.3-7", "no Assigned Client Identifier in answer to an empty one");
-        self.client_id = assigned.and_then(|id| ClientId::try_from(id).ok()).ok_or(missing)?;
+        self.id = assigned.and_then(|id| ClientId::try_from(id).ok()).ok_or(missing)?;
         Ok(())
     }
 }

@@ -12,9 +12,9 @@ use mqtt_proto::{PacketId, ReasonCode};
 /// What waits for an acknowledgment.
 #[derive(Debug)]
 pub(super) enum Flight {
-    /// A PUBLISH without its PUBACK or PUBREC.
+    /// A PUBLISH without its PUBACK [MQTT-4.3.2-3] or PUBREC [MQTT-4.3.3-3], [3.1.1: MQTT-4.3.3-1].
     Publish(Outgoing),
-    /// A QoS 2 message whose PUBREC came, and whose PUBCOMP is due. The message itself is the Server's now.
+    /// A QoS 2 message whose PUBREC came, and whose PUBCOMP is due [MQTT-4.3.3-5]. The message itself is the Server's now.
     Release { token: Token, reason: ReasonCode, order: u64, on_wire: bool },
     /// A SUBSCRIBE without SUBACK; one request per filter.
     Subscribe(Vec<Request>),
@@ -48,9 +48,9 @@ impl Flights {
     }
 
     /// Gives out an unused identifier; `None` when all 65,535 are in flight. O(log n) unless many neighbours are in use.
-    pub(super) fn insert(&mut self, flight: Flight) -> Result<PacketId, Flight> {
+    pub(super) fn insert(&mut self, flight: Flight) -> Option<PacketId> {
         if self.table.len() == usize::from(u16::MAX) {
-            return Err(flight);
+            return None;
         }
         let mut id = self.last.next();
         while self.table.contains_key(&id) {
@@ -58,7 +58,7 @@ impl Flights {
         }
         self.last = id;
         self.put(id, flight);
-        Ok(id)
+        Some(id)
     }
 
     /// Takes in a flight under the identifier that it had.
@@ -181,7 +181,7 @@ mod tests {
         for _ in 0..65_534 {
             flights.insert(any()).unwrap();
         }
-        assert!(flights.insert(any()).is_err(), "all are in flight");
+        assert!(flights.insert(any()).is_none(), "all are in flight");
         flights.remove(second);
         assert_eq!(flights.insert(any()).unwrap(), second);
     }

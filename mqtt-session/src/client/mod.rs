@@ -15,7 +15,7 @@
 //! - One table gives out the packet identifiers of all packet kinds; none is reused while in flight [MQTT-2.2.1-3].
 //! - A message is sent again on a new connection with a present session only, never otherwise [MQTT-4.4.0-1].
 //! - Acknowledgments leave in the order in which the messages came [MQTT-4.6.0-2], [MQTT-4.6.0-3].
-//! - Each token is settled once. No queue is unbounded.
+//! - Each token is settled once. No queue is unbounded, as long as outputs are polled.
 //! - The Network Connection that the machine asks for carries bytes in order and without loss [MQTT-4.2-1]; that is the adapter's part.
 mod alias;
 mod auth;
@@ -76,7 +76,8 @@ use subscriptions::Subscriptions;
 pub struct Client {
     config: Arc<ClientConfig>,
     rng: Rng,
-    client_id: ClientId,
+    /// The Client Identifier in force.
+    id: ClientId,
     username: Option<Utf8String>,
     password: Option<Bytes>,
     auth_data: Option<Bytes>,
@@ -92,6 +93,8 @@ pub struct Client {
     tx: TxQueue,
     /// Whether [`Output::Writable`] was reported for what `tx` holds.
     writable_reported: bool,
+    /// Acknowledgments in `tx` since it was last empty.
+    unwritten_acks: usize,
     outputs: VecDeque<Output>,
     flights: Flights,
     outbox: Outbox,
@@ -112,10 +115,10 @@ impl Client {
         let config = config.into();
         config.check()?;
         let mut rng = Rng::new(seed);
-        let client_id = connect::first_client_id(&config, &mut rng);
+        let id = connect::first_client_id(&config, &mut rng);
         Ok(Self {
             rng,
-            client_id,
+            id,
             username: config.username.clone(),
             password: config.password.clone(),
             auth_data: config.auth_data.clone(),
@@ -128,6 +131,7 @@ impl Client {
             keep_alive: KeepAlive::new(0, config.ping_timeout, now),
             tx: TxQueue::new(),
             writable_reported: false,
+            unwritten_acks: 0,
             outputs: VecDeque::new(),
             flights: Flights::new(),
             outbox: Outbox::default(),
@@ -168,6 +172,7 @@ impl Client {
         self.tx.consume(bytes);
         if self.tx.is_empty() {
             self.writable_reported = false;
+            self.unwritten_acks = 0;
         }
         self.pump(now);
     }
@@ -180,7 +185,7 @@ impl Client {
 
     /// The Client Identifier in force; empty while a 5.0 Server has still to assign one.
     pub fn client_id(&self) -> &ClientId {
-        &self.client_id
+        &self.id
     }
 
     /// The configuration.

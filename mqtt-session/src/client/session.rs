@@ -76,7 +76,7 @@ impl Client {
                     inflight.push((out.order, InflightState { id, token: out.token, message }));
                 }
                 Flight::Release { token, order, .. } => {
-                    inflight.push((*order, InflightState { id, token: *token, message: None }))
+                    inflight.push((*order, InflightState { id, token: *token, message: None }));
                 }
                 Flight::Subscribe(_) | Flight::Unsubscribe(_) => {} // the desired state says all
             }
@@ -89,7 +89,7 @@ impl Client {
             confirmed: desired.confirmed,
         };
         SessionState {
-            client_id: self.client_id.clone(),
+            client_id: self.id.clone(),
             inflight: inflight.into_iter().map(|(_, state)| state).collect(),
             queue: self.outbox.iter().map(|(token, message)| queued(now, *token, message)).collect(),
             incoming: self.inbox.session().collect(),
@@ -98,8 +98,8 @@ impl Client {
         }
     }
 
-    /// A client that goes on with an exported session. It is not connected. With `clean_start` the Server, and so the client, begins a new session
-    /// all the same, and [`SessionLoss`](super::SessionLoss) decides what becomes of the messages in flight.
+    /// A client that goes on with an exported session. It is not connected. In 5.0 it resumes whatever `clean_start` says, as after a reconnect;
+    /// before, `clean_start` must be false for that. [`SessionLoss`](super::SessionLoss) decides about messages in flight when the Server has no session.
     pub fn restore(
         config: impl Into<Arc<ClientConfig>>,
         state: SessionState,
@@ -108,9 +108,10 @@ impl Client {
     ) -> Result<Self, ConfigError> {
         let mut client = Self::new(config, seed, now)?;
         if !state.client_id.is_empty() {
-            client.client_id = state.client_id;
+            client.id = state.client_id;
         }
         client.next_token = state.last_token;
+        client.connected_before = true;
         for inflight in state.inflight {
             let order = client.flights.next_order();
             let token = inflight.token;

@@ -82,6 +82,7 @@ impl Subscriptions {
 impl Client {
     /// Wants these subscriptions: now, and after each reconnect until [`Client::unsubscribe`]. The token is settled with a Reason Code per filter.
     /// A request that a later one for the same filter overtakes before it was sent shares that one's fate as Success. O(n log m).
+    #[expect(clippy::needless_pass_by_value, reason = "it is cloned per filter, and callers rarely keep it")]
     pub fn subscribe(
         &mut self,
         now: Instant,
@@ -175,15 +176,16 @@ impl Client {
         }
     }
 
-    /// After CONNACK: what the Server has not got is asked for, what it lost need not be taken back.
-    pub(super) fn reconcile_subscriptions(&mut self, session_present: bool) {
-        if session_present {
+    /// After CONNACK: what the Server has not got is asked for, what it lost need not be taken back. `None`: nobody can know
+    /// what it has, so it is asked for everything.
+    pub(super) fn reconcile_subscriptions(&mut self, session_present: Option<bool>) {
+        if session_present == Some(true) {
             return; // what waits is all the difference there is
         }
         let mut waiting = core::mem::take(&mut self.subscriptions.waiting);
         self.subscriptions.place.clear();
         waiting.retain(|_, request| {
-            let keep = request.subscribe.is_some();
+            let keep = request.subscribe.is_some() || session_present.is_none();
             if !keep {
                 self.reply(request.reply, ReasonCode::NoSubscriptionExisted);
             }
@@ -232,12 +234,11 @@ impl Client {
                 break;
             }
             let Some(request) = self.subscriptions.take_first() else { break };
-            match refused {
-                Some(reason) => self.answer_request(request, reason),
-                None => {
-                    length += cost;
-                    batch.push(request);
-                }
+            if let Some(reason) = refused {
+                self.answer_request(request, reason);
+            } else {
+                length += cost;
+                batch.push(request);
             }
         }
         batch
@@ -260,7 +261,7 @@ impl Client {
     fn send_batch(&mut self, now: Instant, batch: Vec<Request>) {
         let subscribe = batch.first().is_some_and(|request| request.subscribe.is_some());
         let flight = if subscribe { Flight::Subscribe(batch.clone()) } else { Flight::Unsubscribe(batch.clone()) };
-        let Ok(id) = self.flights.insert(flight) else { return };
+        let Some(id) = self.flights.insert(flight) else { return };
         if self.send(now, &batch_packet(id, batch)).is_ok() {
             return;
         }
@@ -301,6 +302,7 @@ impl Client {
         Ok(())
     }
 
+    /// Reason Codes come in the order of the filters [MQTT-3.9.3-1], [MQTT-3.11.3-1], [3.1.1: MQTT-3.9.3-1].
     fn answered(&mut self, id: PacketId, reasons: Vec<ReasonCode>) {
         if let Some(Flight::Subscribe(requests) | Flight::Unsubscribe(requests)) = self.flights.remove(id) {
             for (request, reason) in requests.into_iter().zip(reasons) {

@@ -4,11 +4,12 @@
 use bytes::BytesMut;
 use mqtt_session::Instant;
 use mqtt_session::client::{
-    Client, ClientConfig, Connected, DisconnectReason, Event, Failure, Message, Outcome, Output, Received, SessionState, Token,
+    Client, ClientConfig, Connected, DisconnectReason, Event, Failure, Message, Outcome, Output, Received,
+    SessionState, SubscribeOptions, Token,
 };
 use mqtt_session::proto::{
-    Ack, ConnAck, Connect, Decoder, Delivery, Packet, PacketId, Properties, Property, Publish, QoS, ReasonCode, SubAck, TopicFilter,
-    TopicName, Version,
+    Ack, ConnAck, Connect, Decoder, Delivery, Packet, PacketId, Properties, Property, Publish, QoS, ReasonCode, SubAck,
+    TopicFilter, TopicName, Version,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -147,7 +148,11 @@ impl Net {
     }
 
     pub fn connack(&mut self, session_present: bool, properties: &[Property<'_>]) {
-        self.send(ConnAck { session_present, reason: ReasonCode::Success, properties: properties.iter().copied().collect() });
+        self.send(ConnAck {
+            session_present,
+            reason: ReasonCode::Success,
+            properties: properties.iter().copied().collect(),
+        });
     }
 
     /// Connects all the way.
@@ -193,7 +198,7 @@ impl Net {
 
     pub fn subscribe(&mut self, filter: &str, qos: QoS) -> Token {
         let filters = vec![(filter.parse().unwrap(), qos.into())];
-        let token = self.client.subscribe(self.now, filters, Default::default()).unwrap();
+        let token = self.client.subscribe(self.now, filters, SubscribeOptions::default()).unwrap();
         self.run();
         token
     }

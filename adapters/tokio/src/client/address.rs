@@ -36,23 +36,31 @@ impl std::str::FromStr for Address {
         if !matches!(path, "" | "/") {
             return Err(error(AddressErrorKind::Path(path.to_owned())));
         }
-        let (userinfo, endpoint) = authority.rsplit_once('@').map_or((None, authority), |(user, end)| (Some(user), end));
+        let (userinfo, endpoint) =
+            authority.rsplit_once('@').map_or((None, authority), |(user, end)| (Some(user), end));
         let (host, port) = split_port(endpoint).ok_or_else(|| error(AddressErrorKind::Host))?;
         if host.is_empty() {
             return Err(error(AddressErrorKind::Host));
         }
         let port = match port {
             None => DEFAULT_PORT,
-            Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| error(AddressErrorKind::Port(port.to_owned())))?,
+            Some(port) => port
+                .parse()
+                .ok()
+                .filter(|port| *port > 0)
+                .ok_or_else(|| error(AddressErrorKind::Port(port.to_owned())))?,
         };
-        let (username, password) = match userinfo.map(|info| info.split_once(':').map_or((info, None), |(user, pass)| (user, Some(pass)))) {
-            None => (None, None),
-            Some((user, pass)) => {
-                let username = percent_decode(user).and_then(|user| String::from_utf8(user).ok());
-                let password = pass.map(|pass| percent_decode(pass).ok_or_else(|| error(AddressErrorKind::Encoding))).transpose()?;
-                (Some(username.ok_or_else(|| error(AddressErrorKind::Encoding))?), password)
-            }
-        };
+        let (username, password) =
+            match userinfo.map(|info| info.split_once(':').map_or((info, None), |(user, pass)| (user, Some(pass)))) {
+                None => (None, None),
+                Some((user, pass)) => {
+                    let username = percent_decode(user).and_then(|user| String::from_utf8(user).ok());
+                    let password = pass
+                        .map(|pass| percent_decode(pass).ok_or_else(|| error(AddressErrorKind::Encoding)))
+                        .transpose()?;
+                    (Some(username.ok_or_else(|| error(AddressErrorKind::Encoding))?), password)
+                }
+            };
         Ok(Self { host: host.to_owned(), port, username, password })
     }
 }
@@ -150,13 +158,17 @@ impl fmt::Display for AddressError {
             AddressErrorKind::NotSupportedYet(scheme) => {
                 write!(f, "`{scheme}` is not supported yet by this build; `mqtt://host:port` is")
             }
-            AddressErrorKind::UnknownScheme(scheme) => write!(f, "`{scheme}` is no scheme of MQTT; `mqtt://host:port` is"),
-            AddressErrorKind::Host => {
-                f.write_str("no clear host; write `mqtt://host:port`, and an IPv6 address in brackets: `mqtt://[::1]:1883`")
+            AddressErrorKind::UnknownScheme(scheme) => {
+                write!(f, "`{scheme}` is no scheme of MQTT; `mqtt://host:port` is")
             }
+            AddressErrorKind::Host => f.write_str(
+                "no clear host; write `mqtt://host:port`, and an IPv6 address in brackets: `mqtt://[::1]:1883`",
+            ),
             AddressErrorKind::Port(port) => write!(f, "`{port}` is no port from 1 to 65535"),
             AddressErrorKind::Path(path) => write!(f, "`{path}` has no meaning behind the port"),
-            AddressErrorKind::Encoding => f.write_str("user name or password are wrongly percent-encoded (`@` is `%40`)"),
+            AddressErrorKind::Encoding => {
+                f.write_str("user name or password are wrongly percent-encoded (`@` is `%40`)")
+            }
         }
     }
 }

@@ -56,11 +56,11 @@ enum Woken {
     Other,
 }
 
-pub(super) async fn run(shared: Arc<Shared>, servers: Vec<Server>) {
+/// Starts the task. The driver exists before it is first polled, so that a runtime that never polls it ends the client too.
+pub(super) fn spawn(shared: Arc<Shared>, servers: Vec<Server>) {
     let mut driver = Driver { shared, servers, link: Link::Down, input: BytesMut::new(), blocked: None };
     driver.shared.call(|inner, now| inner.machine.connect(now));
-    while !driver.turn().await {}
-    driver.finish();
+    tokio::spawn(async move { while !driver.turn().await {} });
 }
 
 struct Driver {
@@ -165,6 +165,7 @@ impl Driver {
                 Ok(written) => inner.machine.transmitted(self.shared.now(), written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
+                    tracing::debug!(%error, "cannot write");
                     inner.io_error = Some((self.servers[*server].name.clone(), error));
                     drop(inner);
                     self.lost();
@@ -185,6 +186,7 @@ impl Driver {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
+                tracing::debug!(%error, "cannot read");
                 self.shared.lock().io_error = Some((self.servers[*server].name.clone(), error));
                 self.lost();
             }
@@ -209,6 +211,7 @@ impl Driver {
                 self.shared.lock().machine.handle_connected(now);
             }
             Err(error) => {
+                tracing::debug!(server = %self.servers[server].name, %error, "cannot connect");
                 self.shared.lock().io_error = Some((self.servers[server].name.clone(), error));
                 self.lost();
             }
@@ -249,35 +252,22 @@ impl Driver {
 
     /// Ends when that was asked for, and either nothing is left to do or the time is over.
     async fn end_if_due(&mut self) -> bool {
-        let unfinished = {
+        {
             let mut inner = self.shared.lock();
             let Some(deadline) = inner.ending else { return false };
             let drained = inner.machine.is_drained();
             if !drained && deadline > tokio::time::Instant::now() && !inner.machine.is_idle() {
                 return false;
             }
-            let unfinished = inner.machine.unfinished();
             let now = self.shared.now();
             let _ = inner.machine.disconnect(now, &ReasonCode::NORMAL_DISCONNECTION.into());
-            unfinished
-        };
+        }
         while let Some(task) = self.next_task() {
             if matches!(task, Task::Close) {
                 self.close().await;
             }
         }
-        self.shared.state.send_replace(State::Ended(unfinished));
         true
-    }
-
-    /// Streams and waiters learn that nothing more comes.
-    fn finish(&mut self) {
-        let mut inner = self.shared.lock();
-        inner.ending = Some(tokio::time::Instant::now());
-        inner.waiters.clear();
-        inner.routes.close();
-        drop(inner);
-        self.shared.room.notify_waiters();
     }
 
     async fn wait(&mut self) -> Woken {
@@ -342,6 +332,20 @@ impl Driver {
         let now = self.shared.now();
         self.shared.lock().machine.handle_timeout(now); // a no-op when nothing is due
         woken
+    }
+}
+
+impl Drop for Driver {
+    /// Streams and waiters learn that nothing more comes: at the end, and also when the runtime goes first.
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.ending = Some(tokio::time::Instant::now());
+        inner.waiters.clear();
+        inner.routes.close();
+        let unfinished = inner.machine.unfinished();
+        drop(inner);
+        self.shared.state.send_replace(State::Ended(unfinished));
+        self.shared.room.notify_waiters();
     }
 }
 

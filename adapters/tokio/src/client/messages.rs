@@ -103,13 +103,14 @@ impl Events {
 /// Who gets what.
 #[derive(Debug)]
 pub(super) struct Routes {
-    routes: Vec<Route>,
+    list: Vec<Route>,
     next_id: u64,
     capacity: usize,
     lagging: Lagging,
     /// Messages for client-wide streams while there never was one.
     unclaimed: Option<VecDeque<Received>>,
     pub(super) lagged: u64,
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -130,39 +131,51 @@ pub(super) struct Blocked {
 impl Routes {
     pub(super) fn new(capacity: usize, lagging: Lagging) -> Self {
         let capacity = capacity.max(1);
-        Self { routes: Vec::new(), next_id: 0, capacity, lagging, unclaimed: Some(VecDeque::new()), lagged: 0 }
+        Self {
+            list: Vec::new(),
+            next_id: 0,
+            capacity,
+            lagging,
+            unclaimed: Some(VecDeque::new()),
+            lagged: 0,
+            closed: false,
+        }
     }
 
     /// Adds a stream; without filters a client-wide one, of which the first gets what came before.
     pub(super) fn add(&mut self, filters: Vec<TopicFilter>) -> (u64, Messages) {
         let (sender, receiver) = mpsc::channel(self.capacity);
+        if self.closed {
+            return (0, Messages { receiver });
+        }
         if filters.is_empty() {
             for message in self.unclaimed.take().into_iter().flatten() {
                 let _ = sender.try_send(message); // never more than the capacity
             }
         }
         self.next_id += 1;
-        self.routes.push(Route { id: self.next_id, filters, sender });
+        self.list.push(Route { id: self.next_id, filters, sender });
         (self.next_id, Messages { receiver })
     }
 
     pub(super) fn remove(&mut self, id: u64) {
-        self.routes.retain(|route| route.id != id);
+        self.list.retain(|route| route.id != id);
     }
 
     /// Every stream ends, behind what it holds.
     pub(super) fn close(&mut self) {
-        self.routes.clear();
+        self.closed = true;
+        self.list.clear();
     }
 
     /// Hands a message out. What finds no room comes back, if it is to wait.
     pub(super) fn deliver(&mut self, message: Received) -> Option<Blocked> {
-        self.routes.retain(|route| !route.sender.is_closed());
+        self.list.retain(|route| !route.sender.is_closed());
         let topic = message.topic.as_str();
         let matching = |route: &Route| route.filters.iter().any(|filter| topic_trie::matches(filter.filter(), topic));
-        let mut senders: Vec<_> = self.routes.iter().filter(|route| matching(route)).map(|route| &route.sender).collect();
+        let mut senders: Vec<_> = self.list.iter().filter(|route| matching(route)).map(|route| &route.sender).collect();
         if senders.is_empty() {
-            senders = self.routes.iter().filter(|route| route.filters.is_empty()).map(|route| &route.sender).collect();
+            senders = self.list.iter().filter(|route| route.filters.is_empty()).map(|route| &route.sender).collect();
         }
         let mut full = Vec::new();
         let claimed = !senders.is_empty();
@@ -188,7 +201,9 @@ impl Routes {
         };
         if unclaimed.len() == self.capacity {
             if self.lagged == 0 {
-                tracing::warn!("messages arrive that no stream takes: call `Client::messages`, or keep the `Subscription`");
+                tracing::warn!(
+                    "messages arrive that no stream takes: call `Client::messages`, or keep the `Subscription`"
+                );
             }
             unclaimed.pop_front();
             self.lagged += 1;

@@ -47,8 +47,8 @@ pub use delivery::Delivery;
 pub use error::{CallError, ConnectError, EndError, PublishError, SubscribeError};
 pub use messages::{Events, Lagging, Messages, Subscription};
 pub use mqtt_session::client::{
-    AckToken, AliasPolicy, Backoff, ClientConfig, Connected, DisconnectReason, Event, Failure, Message, Outcome, QueueConfig,
-    QueuePolicy, Received, ServerLimits, SessionLoss, SessionState, Stats, SubscribeOptions,
+    AckToken, AliasPolicy, Backoff, ClientConfig, Connected, DisconnectReason, Event, Failure, Message, Outcome,
+    QueueConfig, QueuePolicy, Received, ServerLimits, SessionLoss, SessionState, Stats, SubscribeOptions,
 };
 pub use mqtt_session::proto::{
     Properties, Property, QoS, ReasonCode, RetainHandling, SubscriptionOptions, TopicFilter, TopicName, Version, Will,
@@ -131,7 +131,11 @@ impl Client {
     /// for which the server lost it.
     ///
     /// Cancel-safe: once it was polled, dropping the future leaves the subscription, whose messages go to [`Client::messages`].
-    pub async fn subscribe(&self, filter: &str, options: impl Into<SubscriptionOptions>) -> Result<Subscription, SubscribeError> {
+    pub async fn subscribe(
+        &self,
+        filter: &str,
+        options: impl Into<SubscriptionOptions>,
+    ) -> Result<Subscription, SubscribeError> {
         self.subscribe_many([(filter, options)], SubscribeOptions::default()).await
     }
 
@@ -169,7 +173,10 @@ impl Client {
     /// Unsubscribes, and waits until the server has confirmed it. Streams of these filters stay open; nothing more comes to them.
     ///
     /// Cancel-safe: once it was polled, the filters are unsubscribed in any case.
-    pub async fn unsubscribe<F: AsRef<str>>(&self, filters: impl IntoIterator<Item = F>) -> Result<Vec<ReasonCode>, SubscribeError> {
+    pub async fn unsubscribe<F: AsRef<str>>(
+        &self,
+        filters: impl IntoIterator<Item = F>,
+    ) -> Result<Vec<ReasonCode>, SubscribeError> {
         let filters: Vec<TopicFilter> = filters
             .into_iter()
             .map(|filter| TopicFilter::try_from(filter.as_ref()))
