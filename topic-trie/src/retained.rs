@@ -128,8 +128,7 @@ impl<V> RetainedStore<V> {
         self.values[place].as_mut()
     }
 
-    /// Clears all values; the memory is kept for new ones. A scan that is under way has
-    /// nothing left to report.
+    /// Clears all values; the memory is kept for new ones. A scan that is under way has nothing left to report.
     pub fn clear(&mut self) {
         self.texts.clear();
         self.nodes.clear();
