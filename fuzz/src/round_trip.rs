@@ -89,7 +89,9 @@ fn image_is_single(shared: &SharedPublish, publish: &Publish, version: Version) 
     let mut single = BytesMut::new();
     let same = Publish { properties: shared.properties.clone(), ..publish.clone() };
     same.encode(version, &mut single).expect("the image could be encoded");
-    assert_eq!(copy, single);
+    // A megabyte of debug output would help nobody.
+    let differs = copy.iter().zip(&single).position(|(left, right)| left != right);
+    assert!(copy == single, "image of {} bytes, packet of {}: first at {differs:?}", copy.len(), single.len());
 }
 
 /// Any packet; not each of them can be encoded.

@@ -18,10 +18,23 @@ pub struct Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameRef<'a> {
     header: u8,
+    /// Bytes before the body.
+    start: u8,
     body: &'a [u8],
 }
 
-/// For each packet type the values its flags may have, a bit each [MQTT-2.1.3-1] [3.1.1: MQTT-2.2.2-1].
+/// See [`FrameRef::place`].
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) header: u8,
+    /// Bytes before the body.
+    pub(crate) start: usize,
+    /// Bytes of the whole packet.
+    pub(crate) length: usize,
+}
+
+/// For each packet type the values its flags may have, a bit each [MQTT-2.1.3-1] [3.1.1: MQTT-2.2.2-1]. Another value
+/// ends the connection [3.1.1: MQTT-2.2.2-2].
 static FLAGS: [u16; 16] = {
     const ZERO: u16 = 1;
     // [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1] The value is 2. 3.1 has a DUP flag there, for repetitions.
@@ -45,12 +58,19 @@ impl<'a> FrameRef<'a> {
         if FLAGS[usize::from(header >> 4)] >> (header & 0xF) & 1 == 0 {
             return Err(bad_flags(header).into());
         }
-        let Ok((rest, remaining)) = var_int(rest) else { return incomplete_length(rest) };
-        let remaining = remaining as usize;
-        if 1 + var_int_len(remaining) + remaining > max_packet_size as usize {
+        let (rest, remaining) = match var_int(rest) {
+            Ok(length) => length,
+            Err(_) if is_beginning_of_length(rest) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let start = buf.len() - rest.len();
+        if start + remaining as usize > max_packet_size as usize {
             return Err(TOO_LARGE);
         }
-        Ok(rest.get(..remaining).map(|body| Self { header, body }))
+        match rest.get(..remaining as usize) {
+            Some(body) => Ok(Some(Self { header, start: start as u8, body })),
+            None => Ok(None),
+        }
     }
 
     /// The first byte of the packet: type and flags.
@@ -66,7 +86,7 @@ impl<'a> FrameRef<'a> {
     /// Bytes of the whole packet: what to advance the buffer by.
     #[allow(clippy::len_without_is_empty)] // a packet is never empty
     pub const fn len(self) -> usize {
-        1 + var_int_len(self.body.len()) + self.body.len()
+        self.start as usize + self.body.len()
     }
 
     /// The packet's type.
@@ -79,17 +99,23 @@ impl<'a> FrameRef<'a> {
         Frame { header: self.header, body: Bytes::copy_from_slice(self.body) }
     }
 
-    /// Refuses a frame of another packet type, and flags that only 3.1 allows.
+    /// Where the packet lies at the beginning of its buffer, without the borrow.
     #[inline]
-    pub(crate) fn expect(self, packet: PacketType, version: Version) -> Result<(), Fault> {
-        if self.packet_type() as u8 != packet as u8 {
-            return Err(violation!("a packet of another type was expected", "section 2.1.2"));
-        }
-        if self.header & 0x8 != 0 && !matches!(packet, PacketType::Publish) && version != Version::V3_1 {
-            return Err(bad_flags(self.header));
-        }
-        Ok(())
+    pub(crate) const fn place(self) -> Place {
+        Place { header: self.header, start: self.start as usize, length: self.len() }
     }
+}
+
+/// Refuses a frame of another packet type, and flags that only 3.1 allows.
+#[inline]
+pub(crate) fn expect(header: u8, packet: PacketType, version: Version) -> Result<(), Fault> {
+    if header >> 4 != packet as u8 {
+        return Err(violation!("a packet of another type was expected", "section 2.1.2"));
+    }
+    if header & 0x8 != 0 && !matches!(packet, PacketType::Publish) && version != Version::V3_1 {
+        return Err(bad_flags(header));
+    }
+    Ok(())
 }
 
 impl Frame {
@@ -98,16 +124,16 @@ impl Frame {
     #[inline]
     pub fn split(buf: &mut BytesMut, max_packet_size: u32) -> Result<Option<Self>, DecodeError> {
         let Some(frame) = FrameRef::peek(buf, max_packet_size)? else { return Ok(None) };
-        let (header, whole, body) = (frame.header, frame.len(), frame.body.len());
-        Ok(Some(Self::cut(buf, header, whole, body)))
+        let place = frame.place();
+        Ok(Some(Self::cut(buf, place)))
     }
 
-    /// Takes a packet of `whole` bytes, the last `body` of which are its body, out of the buffer that it was seen in.
+    /// Takes a packet out of the buffer that it was seen in.
     #[inline]
-    pub(crate) fn cut(buf: &mut BytesMut, header: u8, whole: usize, body: usize) -> Self {
-        let mut bytes = buf.split_to(whole).freeze();
-        bytes.advance(whole - body);
-        Self { header, body: bytes }
+    pub(crate) fn cut(buf: &mut BytesMut, place: Place) -> Self {
+        let mut body = buf.split_to(place.length).freeze();
+        body.advance(place.start);
+        Self { header: place.header, body }
     }
 
     /// The first byte of the packet: type and flags.
@@ -136,10 +162,16 @@ impl Frame {
         PacketType::of_header(self.header)
     }
 
+    /// The body of a frame that is of this packet type, with flags that this version allows.
+    pub(crate) fn body_of(self, packet: PacketType, version: Version) -> Result<Bytes, Fault> {
+        expect(self.header, packet, version)?;
+        Ok(self.body)
+    }
+
     /// The borrowed form.
     #[inline]
     pub fn as_ref(&self) -> FrameRef<'_> {
-        FrameRef { header: self.header, body: &self.body }
+        FrameRef { header: self.header, start: 1 + var_int_len(self.body.len()) as u8, body: &self.body }
     }
 }
 
@@ -147,14 +179,10 @@ impl Frame {
 const TOO_LARGE: DecodeError =
     DecodeError { kind: ErrorKind::TooLarge, reason: ReasonCode::PacketTooLarge, statement: "section 3.1.2.11.4" };
 
+/// Up to three bytes that all announce another are the beginning of a length.
 #[cold]
-fn incomplete_length<'a>(length: &[u8]) -> Result<Option<FrameRef<'a>>, DecodeError> {
-    match var_int(length) {
-        // Up to three bytes that all announce another are a beginning.
-        Err(_) if length.len() < 4 && length.iter().all(|byte| *byte >= 0x80) => Ok(None),
-        Err(error) => Err(Fault::from(error).into()),
-        Ok(_) => unreachable!("called when the length cannot be read"),
-    }
+fn is_beginning_of_length(length: &[u8]) -> bool {
+    length.len() < 4 && length.iter().all(|byte| *byte >= 0x80)
 }
 
 #[cold]

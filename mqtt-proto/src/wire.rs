@@ -3,7 +3,7 @@
 //! Invariants: a parser takes the exact bytes of its field and nothing else; it never asks for more input, since
 //! [framing](crate::Frame) came first.
 use crate::error::{Fault, malformed, violation};
-use crate::{EncodeError, PacketId, TextError, text};
+use crate::{DecodeError, EncodeError, PacketId, TextError, text};
 use bytes::BytesMut;
 use nom::IResult;
 use nom::error::{ErrorKind, ParseError};
@@ -37,6 +37,13 @@ impl From<nom::Err<Fault>> for Fault {
             nom::Err::Error(fault) | nom::Err::Failure(fault) => fault,
             nom::Err::Incomplete(_) => Self::from_error_kind(&[], ErrorKind::Eof),
         }
+    }
+}
+
+impl From<nom::Err<Fault>> for DecodeError {
+    #[cold]
+    fn from(error: nom::Err<Fault>) -> Self {
+        Fault::from(error).into()
     }
 }
 
@@ -140,11 +147,13 @@ pub(crate) const fn var_int_len(value: usize) -> usize {
 /// Writes the first byte and the Remaining Length.
 #[inline]
 pub(crate) fn put_fixed_header(out: &mut BytesMut, first: u8, remaining: usize) {
-    if remaining < 0x80 {
-        out.extend_from_slice(&[first, remaining as u8]);
-    } else {
-        out.extend_from_slice(&[first]);
-        put_var_int(out, remaining);
+    match remaining {
+        0..=0x7F => out.extend_from_slice(&[first, remaining as u8]),
+        0x80..=0x3FFF => out.extend_from_slice(&[first, remaining as u8 | 0x80, (remaining >> 7) as u8]),
+        _ => {
+            out.extend_from_slice(&[first]);
+            put_var_int(out, remaining);
+        }
     }
 }
 

@@ -77,6 +77,7 @@ impl SeededHash {
     }
 
     #[inline]
+    #[cfg_attr(not(test), allow(clippy::unused_self))]
     pub(crate) fn finish(&self, state: u64) -> u32 {
         let hash = (fold(state, PI[2]) >> 32) as u32;
         #[cfg(test)]

@@ -1,12 +1,22 @@
-//! Topic filters to subscribers and topic names to retained values, as MQTT section 4.7 has it.
+//! MQTT topic filters to subscribers, and retained topics to values (sections 4.7 of MQTT 3.1.1 and 5.0).
+//!
+//! Invariants: no IO, no clock, no randomness, no lock, no unsafe; nothing recurses; the same calls in the same order give
+//! the same results in the same order.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+mod exact;
 mod hash;
 mod levels;
 mod memory;
+#[cfg(test)]
+mod model;
+mod node;
 mod retained;
 mod rule;
 mod scan;
@@ -15,6 +25,7 @@ mod slab;
 mod subscriptions;
 mod table;
 mod text;
+mod tree;
 
 pub use hash::Seed;
 pub use memory::MemoryUse;

@@ -16,6 +16,4 @@ pub struct MemoryUse {
     pub texts: usize,
     /// Number of nodes of the tree, its root included.
     pub node_count: usize,
-    /// Number of distinct levels.
-    pub level_count: usize,
 }

@@ -7,17 +7,11 @@
 
 use crate::hash::{Seed, SeededHash};
 use crate::memory::MemoryUse;
+use crate::node::{Child, FEW, Family, Link, NO_ID, Node, ROOT};
 use crate::rule::{TopicError, check_topic};
-use crate::slab::{NONE, Slab, grow};
+use crate::slab::{NONE, Slab};
 use crate::table::Table;
 use crate::text::{Span, Texts, split};
-use alloc::vec;
-use alloc::vec::Vec;
-
-pub(crate) const ROOT: u32 = 0;
-
-/// Nodes with more places than this have their children in a table.
-const FEW: usize = 16;
 
 /// Keeps one value per topic name: the retained messages of a broker.
 #[derive(Clone, Debug)]
@@ -32,119 +26,6 @@ pub struct RetainedStore<V> {
     pub(crate) families: Slab<Family>,
     values: Slab<Option<V>>,
     pub(crate) births: u64,
-}
-
-/// A level of topic names; 16 bytes, for there is one per topic at least.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Node {
-    link: u32,
-    /// The topic name if there is a value, or else the level alone, lest deep names take quadratic room.
-    pub(crate) span: Span,
-    birth: [u16; 3],
-}
-
-/// What hangs on a node.
-#[derive(Clone, Copy)]
-pub(crate) enum Link {
-    /// A value and no child.
-    Value(u32),
-    /// One child and no value.
-    Child(u32),
-    /// All else.
-    Family(u32),
-}
-
-/// The children of a node, each at a place of its own as long as it lives: a scan remembers places.
-#[derive(Clone, Debug)]
-pub(crate) struct Family {
-    /// The value of the node itself.
-    value: u32,
-    pub(crate) places: Vec<Child>,
-    /// The first of the gaps, which form a list.
-    gap: u32,
-    live: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Child {
-    /// `NONE` in a gap.
-    node: u32,
-    /// Hash of the child's level; in a gap the next gap.
-    hash: u32,
-}
-
-/// The last moment that a node can be born at; at a million new topics a second it comes after nine years.
-const LAST_BIRTH: u64 = (1 << 48) - 1;
-
-impl Node {
-    fn new(span: Span, link: Link, birth: u64) -> Self {
-        let birth = birth.min(LAST_BIRTH);
-        let birth = [birth as u16, (birth >> 16) as u16, (birth >> 32) as u16];
-        Self { link: link.pack(), span, birth }
-    }
-
-    fn root() -> Self {
-        Self::new(Span::default(), Link::Family(0), 0)
-    }
-
-    /// Tells a node from one that had its id before, and from those that came after a scan began.
-    #[inline]
-    pub(crate) fn birth(&self) -> u64 {
-        u64::from(self.birth[0]) | u64::from(self.birth[1]) << 16 | u64::from(self.birth[2]) << 32
-    }
-
-    #[inline]
-    pub(crate) fn link(&self) -> Link {
-        let id = self.link >> 2;
-        match self.link & 3 {
-            0 => Link::Value(id),
-            1 => Link::Child(id),
-            _ => Link::Family(id),
-        }
-    }
-
-    fn is_vacant(&self) -> bool {
-        self.link == Link::Value(NO_ID).pack()
-    }
-}
-
-/// What stands in a vacant place: born too late for any scan.
-impl Default for Node {
-    fn default() -> Self {
-        Self::new(Span::default(), Link::Value(NO_ID), LAST_BIRTH)
-    }
-}
-
-impl Link {
-    #[inline]
-    fn pack(self) -> u32 {
-        match self {
-            Self::Value(id) => id << 2,
-            Self::Child(id) => id << 2 | 1,
-            Self::Family(id) => id << 2 | 2,
-        }
-    }
-}
-
-/// No id, in a link: ids have two bits less there.
-const NO_ID: u32 = u32::MAX >> 2;
-
-impl Default for Family {
-    fn default() -> Self {
-        Self { value: NONE, places: Vec::new(), gap: NONE, live: 0 }
-    }
-}
-
-impl Child {
-    /// A child that is the only one to look at.
-    pub(crate) fn lonely(node: u32) -> Self {
-        Self { node, hash: 0 }
-    }
-
-    #[inline]
-    pub(crate) fn node(&self) -> Option<u32> {
-        (self.node != NONE).then_some(self.node)
-    }
 }
 
 impl<V> RetainedStore<V> {
@@ -231,7 +112,7 @@ impl<V> RetainedStore<V> {
 
     /// Calls `each` with every topic name and its value, in no order worth relying on, yet the same for the same history.
     pub fn for_each(&self, mut each: impl FnMut(&str, &V)) {
-        for (_, node) in self.nodes.places() {
+        for node in self.nodes.places() {
             if let Some(value) = self.value(node) {
                 each(self.texts.get(node.span), value);
             }
@@ -251,11 +132,11 @@ impl<V> RetainedStore<V> {
     /// What is held. Takes time linear in the number of nodes.
     pub fn memory(&self) -> MemoryUse {
         let values = self.values.bytes();
-        let places = self.families.places().map(|(_, family)| family.places.capacity()).sum::<usize>();
+        let places = self.families.places().map(|family| family.places.capacity()).sum::<usize>();
         let lists = self.families.bytes() + places * size_of::<Child>();
         let nodes = self.nodes.bytes() + self.edges.bytes() + lists;
         let texts = self.texts.bytes() + self.topics.bytes();
-        MemoryUse { bytes: values + nodes + texts, values, nodes, texts, node_count: self.nodes.len(), level_count: 0 }
+        MemoryUse { bytes: values + nodes + texts, values, nodes, texts, node_count: self.nodes.len() }
     }
 
     /// Gives back memory that cleared values left behind; takes time linear in the number of nodes.
@@ -374,7 +255,7 @@ impl<V> RetainedStore<V> {
         if let Link::Child(child) = self.nodes[parent].link()
             && child == NO_ID
         {
-            self.nodes[parent].link = Link::Child(id).pack();
+            self.nodes[parent].set_link(Link::Child(id));
             return id;
         }
         let family = self.family(parent);
@@ -394,16 +275,17 @@ impl<V> RetainedStore<V> {
 
     /// The family of a node, founded if it had none.
     fn family(&mut self, id: u32) -> u32 {
-        let family = match self.nodes[id].link() {
+        let mut family = Family::default();
+        match self.nodes[id].link() {
             Link::Family(family) => return family,
-            Link::Value(value) => Family { value, ..Family::default() },
+            Link::Value(value) => family.value = value,
             Link::Child(node) => {
-                let hash = self.hasher.bytes(last_level(self.texts.get(self.nodes[node].span)).as_bytes());
-                Family { places: vec![Child { node, hash }], live: 1, ..Family::default() }
+                let level = last_level(self.texts.get(self.nodes[node].span));
+                family.add(Child { node, hash: self.hasher.bytes(level.as_bytes()) });
             }
-        };
+        }
         let family = self.families.insert(family);
-        self.nodes[id].link = Link::Family(family).pack();
+        self.nodes[id].set_link(Link::Family(family));
         family
     }
 
@@ -477,7 +359,7 @@ impl<V> RetainedStore<V> {
             self.families[family] = Family::default();
         } else {
             self.families.remove(family);
-            self.nodes[id].link = Link::Value(value).pack();
+            self.nodes[id].set_link(Link::Value(value));
         }
     }
 
@@ -489,27 +371,6 @@ impl<V> RetainedStore<V> {
 
     fn pack(&mut self) {
         self.texts.pack(self.nodes.places_mut().filter(|node| !node.is_vacant()).map(|node| &mut node.span));
-    }
-}
-
-impl Family {
-    fn add(&mut self, child: Child) -> u32 {
-        self.live += 1;
-        if let Some(gap) = self.places.get_mut(self.gap as usize) {
-            let place = core::mem::replace(&mut self.gap, gap.hash);
-            *gap = child;
-            return place;
-        }
-        grow(&mut self.places);
-        self.places.push(child);
-        (self.places.len() - 1) as u32
-    }
-
-    /// Leaves a gap.
-    fn remove(&mut self, place: u32) -> Child {
-        self.live -= 1;
-        let gap = Child { node: NONE, hash: core::mem::replace(&mut self.gap, place) };
-        core::mem::replace(&mut self.places[place as usize], gap)
     }
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn check_filter(filter: &str) -> Result<bool, FilterError> {
             (0, _) => return Err(FilterError::NullCharacter), // [MQTT-4.7.3-2]
             (b'#', None) | (b'+', None | Some(b'/')) if begins => wildcard = true,
             (b'#', _) => return Err(FilterError::MisplacedHash), // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2]
-            _ => return Err(FilterError::MisplacedPlus), // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3]
+            _ => return Err(FilterError::MisplacedPlus),         // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3]
         }
         next = at + 1;
     }
@@ -144,6 +144,6 @@ pub(crate) fn check_topic(topic: &str) -> Result<(), TopicError> {
     match find_special(topic.as_bytes(), 0).map(|at| topic.as_bytes()[at]) {
         None => Ok(()),
         Some(0) => Err(TopicError::NullCharacter), // [MQTT-4.7.3-2]
-        Some(_) => Err(TopicError::Wildcard), // [MQTT-4.7.0-1] [3.1.1: MQTT-4.7.1-1]
+        Some(_) => Err(TopicError::Wildcard),      // [MQTT-4.7.0-1] [3.1.1: MQTT-4.7.1-1]
     }
 }

@@ -3,7 +3,8 @@
 //! A cursor remembers a path of node ids, each with the place of the child to look at next. Ids and places stay while
 //! nodes live, and births tell nodes apart that had the same id; so edits cannot lead a cursor astray.
 
-use crate::retained::{Child, Link, ROOT, RetainedStore};
+use crate::node::{Child, Link, ROOT};
+use crate::retained::RetainedStore;
 use crate::rule::check_filter;
 use crate::text::split;
 use alloc::vec::Vec;
@@ -50,7 +51,11 @@ struct Step {
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
     /// Where the level stands in the filter, and its hash.
-    Literal { start: u16, end: u16, hash: u32 },
+    Literal {
+        start: u16,
+        end: u16,
+        hash: u32,
+    },
     Any,
 }
 
@@ -99,7 +104,9 @@ impl<V> RetainedStore<V> {
     fn sweep(&self, next: &mut u32, since: u64, budget: usize, found: &mut impl FnMut(&str, &V)) -> Scan {
         for node in self.nodes.places_from(*next).take(budget) {
             *next += 1;
-            if node.birth() < since && let Some(value) = self.value(node) {
+            if node.birth() < since
+                && let Some(value) = self.value(node)
+            {
                 let topic = self.texts.get(node.span);
                 // [MQTT-4.7.2-1]
                 if !topic.starts_with('$') {
@@ -152,7 +159,9 @@ impl<V> RetainedStore<V> {
                 if depth == 0 && wild && self.texts.get(node.span).starts_with('$') {
                     continue;
                 }
-                if levels >= pattern.len() && let Some(value) = self.value(node) {
+                if levels >= pattern.len()
+                    && let Some(value) = self.value(node)
+                {
                     found(self.texts.get(node.span), value);
                 }
                 if (open || levels < pattern.len()) && !matches!(node.link(), Link::Value(_)) {

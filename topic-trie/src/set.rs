@@ -4,18 +4,16 @@ use crate::hash::SeededHash;
 use crate::slab::grow;
 use crate::table::Table;
 use alloc::boxed::Box;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
 /// Beyond this many a linear search costs more than an index.
 const FEW: usize = 16;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) enum Set<K, V> {
-    #[default]
-    Vacant,
     One((K, V)),
+    /// An empty vector stands in a vacant place.
     Few(Vec<(K, V)>),
     Many(Box<Many<K, V>>),
 }
@@ -26,11 +24,16 @@ pub(crate) struct Many<K, V> {
     index: Table,
 }
 
+impl<K, V> Default for Set<K, V> {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
 impl<K: Copy + Eq + Hash, V> Set<K, V> {
     #[inline]
     pub(crate) fn pairs(&self) -> &[(K, V)] {
         match self {
-            Self::Vacant => &[],
             Self::One(pair) => core::slice::from_ref(pair),
             Self::Few(pairs) => pairs,
             Self::Many(many) => &many.pairs,
@@ -39,7 +42,6 @@ impl<K: Copy + Eq + Hash, V> Set<K, V> {
 
     fn pairs_mut(&mut self) -> &mut [(K, V)] {
         match self {
-            Self::Vacant => &mut [],
             Self::One(pair) => core::slice::from_mut(pair),
             Self::Few(pairs) => pairs,
             Self::Many(many) => &mut many.pairs,
@@ -73,13 +75,17 @@ impl<K: Copy + Eq + Hash, V> Set<K, V> {
         if let Some(old) = self.get_mut(key, hasher) {
             return Some(core::mem::replace(old, value));
         }
-        match core::mem::take(self) {
-            Self::Vacant => {}
-            Self::One(first) => *self = Self::Few(vec![first, (key, value)]),
+        *self = match core::mem::take(self) {
+            Self::One(first) => {
+                let mut pairs = Vec::with_capacity(4);
+                pairs.push(first);
+                pairs.push((key, value));
+                Self::Few(pairs)
+            }
             Self::Few(mut pairs) if pairs.len() < FEW => {
                 grow(&mut pairs);
                 pairs.push((key, value));
-                *self = Self::Few(pairs);
+                Self::Few(pairs)
             }
             Self::Few(pairs) => {
                 let mut many = Box::new(Many { pairs, index: Table::new() });
@@ -87,43 +93,44 @@ impl<K: Copy + Eq + Hash, V> Set<K, V> {
                     many.index.insert(hash_key(pair.0, hasher), at);
                 }
                 many.push(key, value, hasher);
-                *self = Self::Many(many);
+                Self::Many(many)
             }
             Self::Many(mut many) => {
                 many.push(key, value, hasher);
-                *self = Self::Many(many);
+                Self::Many(many)
             }
-        }
+        };
         None
     }
 
     /// Takes one subscriber out; the last one takes its place in the order.
     pub(crate) fn remove(&mut self, key: K, hasher: &SeededHash) -> Option<V> {
         let at = self.position(key, hasher)?;
-        match core::mem::take(self) {
-            Self::Vacant => None,
-            Self::One((_, value)) => Some(value),
+        let (rest, value) = match core::mem::take(self) {
+            Self::One((_, value)) => (Self::default(), value),
             Self::Few(mut pairs) => {
                 let (_, value) = pairs.swap_remove(at);
-                *self = if pairs.len() == 1 { pairs.pop().map_or(Self::Vacant, Self::One) } else { Self::Few(pairs) };
-                Some(value)
+                let last = if pairs.len() == 1 { pairs.pop() } else { None };
+                (last.map_or(Self::Few(pairs), Self::One), value)
             }
             Self::Many(mut many) => {
                 let value = many.swap_remove(at, hasher);
                 // Half of what made it many, so that one subscriber who comes and goes does not rebuild the index.
-                *self = if many.pairs.len() > FEW / 2 { Self::Many(many) } else { Self::Few(many.pairs) };
-                Some(value)
+                let rest = if many.pairs.len() > FEW / 2 { Self::Many(many) } else { Self::Few(many.pairs) };
+                (rest, value)
             }
-        }
+        };
+        *self = rest;
+        Some(value)
     }
 
     pub(crate) fn is_vacant(&self) -> bool {
-        matches!(self, Self::Vacant)
+        matches!(self, Self::Few(pairs) if pairs.is_empty())
     }
 
     pub(crate) fn shrink_to_fit(&mut self) {
         match self {
-            Self::Vacant | Self::One(_) => {}
+            Self::One(_) => {}
             Self::Few(pairs) => pairs.shrink_to_fit(),
             Self::Many(many) => {
                 many.pairs.shrink_to_fit();
@@ -135,7 +142,7 @@ impl<K: Copy + Eq + Hash, V> Set<K, V> {
     /// Bytes held on the heap.
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
-            Self::Vacant | Self::One(_) => 0,
+            Self::One(_) => 0,
             Self::Few(pairs) => pairs.capacity() * size_of::<(K, V)>(),
             Self::Many(many) => {
                 size_of::<Many<K, V>>() + many.pairs.capacity() * size_of::<(K, V)>() + many.index.bytes()

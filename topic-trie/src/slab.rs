@@ -21,6 +21,11 @@ impl<T: Default> Slab<T> {
         self.items.len() - self.free.len()
     }
 
+    /// Whether another `count` items fit; two ids are left to mean something else.
+    pub(crate) fn has_room(&self, count: usize) -> bool {
+        self.items.len() + count < NONE as usize - 1
+    }
+
     pub(crate) fn insert(&mut self, item: T) -> u32 {
         if let Some(id) = self.free.pop() {
             self.items[id as usize] = item;
@@ -52,8 +57,8 @@ impl<T: Default> Slab<T> {
     }
 
     /// Every place in the order of ids, the vacant ones too.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0..).zip(&self.items)
+    pub(crate) fn places(&self) -> impl Iterator<Item = &T> {
+        self.items.iter()
     }
 
     pub(crate) fn places_mut(&mut self) -> impl Iterator<Item = &mut T> {

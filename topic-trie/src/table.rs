@@ -27,10 +27,6 @@ impl Table {
         Self { slots: Vec::new(), homes: 0, len: 0 }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     pub(crate) fn bytes(&self) -> usize {
         self.slots.capacity() * size_of::<u64>()
     }
@@ -56,7 +52,7 @@ impl Table {
 
     pub(crate) fn insert(&mut self, hash: u32, id: u32) {
         if (self.len + 1) * 5 > self.homes * 4 {
-            self.rebuild((self.homes + self.homes / 2).max(16));
+            self.rebuild((self.homes * 2).max(16));
         }
         let mut slot = entry(hash, id);
         let mut at = self.home(slot);
@@ -64,13 +60,11 @@ impl Table {
             at += 1;
         }
         while slot != EMPTY {
-            match self.slots.get_mut(at) {
-                Some(other) => core::mem::swap(other, &mut slot),
-                None => {
-                    self.push(slot);
-                    break;
-                }
-            }
+            let Some(other) = self.slots.get_mut(at) else {
+                self.push(slot);
+                break;
+            };
+            core::mem::swap(other, &mut slot);
             at += 1;
         }
         self.len += 1;

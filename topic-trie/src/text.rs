@@ -117,7 +117,7 @@ const LOW_SEVEN: u64 = LOW_BITS * 0x7f;
 /// The high bit of each byte of `word` that equals `byte`.
 #[inline]
 fn bytes_equal(word: u64, byte: u8) -> u64 {
-    let zeroed = word ^ LOW_BITS * u64::from(byte);
+    let zeroed = word ^ (LOW_BITS * u64::from(byte));
     !(((zeroed & LOW_SEVEN) + LOW_SEVEN) | zeroed | LOW_SEVEN)
 }
 
@@ -125,12 +125,14 @@ fn bytes_equal(word: u64, byte: u8) -> u64 {
 #[inline]
 fn find(bytes: &[u8], mut from: usize, wanted: impl Fn(u64) -> u64) -> Option<usize> {
     let mut found = 0;
-    while let Some(chunk) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
+    let mut rest = bytes.get(from..)?;
+    while let Some((chunk, more)) = rest.split_first_chunk() {
         found = wanted(u64::from_le_bytes(*chunk));
         if found != 0 {
             break;
         }
         from += 8;
+        rest = more;
     }
     if found == 0 && from < bytes.len() {
         let empty = 64 - 8 * (bytes.len() - from);

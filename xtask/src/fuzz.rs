@@ -1,7 +1,7 @@
 //! `cargo xtask fuzz`: runs a fuzz target for a while, with cargo-fuzz on a nightly compiler or on the stable
 //! one with its unstable features opened.
 use crate::run::{self, Result};
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 /// `args`: a target (all of them without one), `--time SECONDS` for each, `--list`, `--install` for cargo-fuzz.
 pub(crate) fn run(args: &[String]) -> Result {
@@ -32,6 +32,9 @@ pub(crate) fn run(args: &[String]) -> Result {
         // New inputs go into the first folder, which is nobody's; the others are committed.
         let corpora = ["corpus", "seeds", "regressions"].map(|folder| root.join(folder).join(&target));
         fs::create_dir_all(&corpora[0])?;
+        if target.starts_with("decode") {
+            plant_vectors(&corpora[0])?;
+        }
         let corpora = corpora.iter().filter(|folder| folder.is_dir());
         let limits = [format!("-max_total_time={seconds}"), "-timeout=10".to_owned()];
         run::run(fuzzer().args(["fuzz", "run", &target]).args(corpora).arg("--").args(limits)).map_err(|error| {
@@ -54,6 +57,21 @@ fn targets() -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Gives a decoder's corpus the codec's test vectors: name, version, bytes in hexadecimal, and more on a line.
+fn plant_vectors(corpus: &Path) -> Result {
+    for entry in fs::read_dir(run::root().join("mqtt-proto/testdata"))? {
+        for line in fs::read_to_string(entry?.path())?.lines().filter(|line| !line.starts_with('#')) {
+            let fields: Vec<&str> = line.split('|').map(str::trim).collect();
+            if let [name, _, hex, ..] = fields[..] {
+                let packet: std::result::Result<Vec<u8>, _> =
+                    hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16)).collect();
+                fs::write(corpus.join(name), packet?)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Sanitizers are unstable: take a nightly compiler, or tell the stable one to pretend.

@@ -1,6 +1,7 @@
 //! The command line.
 //!
 //! Invariant: what a later version will do is accepted by name and refused with a message that says so.
+use crate::client::{PubArgs, SubArgs};
 use crate::logging::{Format, Level};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -25,6 +26,10 @@ const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed while it ran;
 pub(crate) enum Command {
     /// Run a broker.
     Broker(BrokerArgs),
+    /// Publish a message, or each line of standard input.
+    Pub(PubArgs),
+    /// Subscribe, and print the messages that come.
+    Sub(SubArgs),
     /// Say whether a configuration file is right, and what is wrong with it.
     CheckConfig {
         /// The file.

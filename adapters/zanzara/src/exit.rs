@@ -22,6 +22,16 @@ impl Failure {
         Self { message: message.to_string(), code: 2 }
     }
 
+    /// The time of `-W` is over: 27, as with mosquitto's clients.
+    pub(crate) fn timeout(message: impl Display) -> Self {
+        Self { message: message.to_string(), code: 27 }
+    }
+
+    /// The same without a word.
+    pub(crate) fn silenced(self) -> Self {
+        Self { message: String::new(), ..self }
+    }
+
     /// Prints the message; gives the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.message.is_empty() {

@@ -7,7 +7,11 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+// Their doc comments are help texts, in which brackets are not links.
+#[allow(rustdoc::broken_intra_doc_links)]
 mod cli;
+#[allow(rustdoc::broken_intra_doc_links)]
+mod client;
 mod config;
 mod exit;
 mod logging;
@@ -23,6 +27,8 @@ fn main() -> ExitCode {
     let Cli { command, broker } = Cli::parse();
     let result = match command.unwrap_or(Command::Broker(broker)) {
         Command::Broker(arguments) => broker::run(&arguments),
+        Command::Pub(arguments) => client::publish(&arguments),
+        Command::Sub(arguments) => client::subscribe(&arguments),
         Command::CheckConfig { file } => broker::check(&file),
     };
     match result {

@@ -1,5 +1,6 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5.0 sections 3.4 to 3.7).
 use crate::error::{Fault, violation};
+use crate::frame::expect;
 use crate::properties::{self, PropertiesRef, place};
 use crate::wire::{self, packet_id};
 use crate::{DecodeError, EncodeError, Frame, FrameRef, PacketId, PacketType, Properties, ReasonCode, Version};
@@ -32,22 +33,22 @@ const fn is_ack(packet: PacketType) -> bool {
 impl Ack {
     /// Decodes a frame of one of the four types.
     #[inline]
-    #[allow(clippy::needless_pass_by_value)] // one signature for all packets
     pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
-        Ok(Self::parse(&frame, version)?)
+        let (id, reason, properties) = view(frame.header(), frame.body(), version)?;
+        if properties.is_empty() {
+            return Ok(Self { id, reason, properties: Properties::new() });
+        }
+        let (length, set) = (properties.len(), properties.set());
+        // The properties are the last field.
+        let mut body = frame.into_body();
+        Ok(Self { id, reason, properties: Properties::from_parts(body.split_off(body.len() - length), set) })
     }
 
     /// Decodes in place; properties are copied, if any.
     #[inline]
     pub fn decode_ref(frame: FrameRef<'_>, version: Version) -> Result<Self, DecodeError> {
-        let (id, reason, properties) = view(frame, version)?;
+        let (id, reason, properties) = view(frame.header(), frame.body(), version)?;
         Ok(Self { id, reason, properties: properties.to_properties() })
-    }
-
-    #[inline]
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
-        let (id, reason, properties) = view(frame.as_ref(), version)?;
-        Ok(Self { id, reason, properties: Properties::slice_of(frame.body(), properties) })
     }
 
     /// The length of [`encode`](Self::encode)'s output.
@@ -98,26 +99,35 @@ impl Ack {
     }
 }
 
+/// The fields of an acknowledgment; scalars in, so that nothing goes through memory.
 #[inline]
-fn view(frame: FrameRef<'_>, version: Version) -> Result<(PacketId, ReasonCode, PropertiesRef<'_>), Fault> {
-    let packet = frame.packet_type();
+fn view(header: u8, body: &[u8], version: Version) -> Result<(PacketId, ReasonCode, PropertiesRef<'_>), Fault> {
+    let packet = PacketType::of_header(header);
     if !is_ack(packet) {
         return Err(violation!("a packet of another type was expected", "section 2.1.2"));
     }
     // [MQTT-3.6.1-1]
-    frame.expect(packet, version)?;
-    let (rest, id) = packet_id(frame.body())?;
+    expect(header, packet, version)?;
+    let (rest, id) = packet_id(body)?;
     // Reason Code and Property Length may be left off (section 3.4.2.1).
-    if rest.is_empty() || !version.is_v5() {
-        wire::end(rest)?;
+    if rest.is_empty() {
         return Ok((id, ReasonCode::Success, PropertiesRef::default()));
     }
-    let (rest, code) = be_u8(rest)?;
+    let (reason, properties) = outcome(rest, packet, version)?;
+    Ok((id, reason, properties))
+}
+
+/// Reason Code and Properties.
+fn outcome(input: &[u8], packet: PacketType, version: Version) -> Result<(ReasonCode, PropertiesRef<'_>), Fault> {
+    if !version.is_v5() {
+        wire::end(input)?;
+    }
+    let (rest, code) = be_u8(input)?;
     let reason = ReasonCode::decode(code, packet)?;
     if rest.is_empty() {
-        return Ok((id, reason, PropertiesRef::default()));
+        return Ok((reason, PropertiesRef::default()));
     }
     let (rest, properties) = properties::block(place(packet), rest)?;
     wire::end(rest)?;
-    Ok((id, reason, properties))
+    Ok((reason, properties))
 }

@@ -1,9 +1,9 @@
 //! AUTH (MQTT 5.0 section 3.15); no earlier version has it.
-use super::{Body, codec};
-use crate::error::{Fault, malformed, violation};
+use super::{Body, encoder};
+use crate::error::{malformed, violation};
 use crate::properties::{self, AUTH};
 use crate::wire;
-use crate::{EncodeError, Frame, PacketType, Properties, PropertyId, ReasonCode, Version};
+use crate::{DecodeError, EncodeError, Frame, PacketType, Properties, PropertyId, ReasonCode, Version};
 use bytes::BytesMut;
 use nom::number::complete::be_u8;
 
@@ -16,16 +16,16 @@ pub struct Auth {
     pub properties: Properties,
 }
 
-codec!(Auth);
+encoder!(Auth);
 
 impl Auth {
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
+    /// Decodes a frame of this type.
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
         // [MQTT-3.15.1-1]
-        frame.as_ref().expect(PacketType::Auth, version)?;
+        let body = frame.body_of(PacketType::Auth, version)?;
         if !version.is_v5() {
-            return Err(malformed!("packet type 15 before 5.0", "3.1.1: section 2.2.1"));
+            return Err(malformed!("packet type 15 before 5.0", "3.1.1: section 2.2.1").into());
         }
-        let body = frame.body();
         // Success without properties may be left off entirely (section 3.15.2.1).
         if body.is_empty() {
             return Ok(Self { reason: ReasonCode::Success, properties: Properties::new() });
@@ -35,9 +35,9 @@ impl Auth {
         let reason = ReasonCode::decode(code, PacketType::Auth)?;
         let (rest, properties) = properties::block(AUTH, rest)?;
         wire::end(rest)?;
-        let auth = Self { reason, properties: Properties::slice_of(body, properties) };
+        let auth = Self { reason, properties: Properties::slice_of(&body, properties) };
         if auth.lacks_method() {
-            return Err(violation!("an AUTH without authentication method", "section 3.15.2.2.2"));
+            return Err(violation!("an AUTH without authentication method", "section 3.15.2.2.2").into());
         }
         Ok(auth)
     }

@@ -1,9 +1,9 @@
 //! CONNACK (MQTT 5.0 section 3.2).
-use super::{Body, codec};
-use crate::error::{Fault, malformed, violation};
+use super::{Body, encoder};
+use crate::error::{malformed, violation};
 use crate::properties::{self, CONNACK, PropertiesRef};
 use crate::wire;
-use crate::{EncodeError, Frame, PacketType, Properties, ReasonCode, Version};
+use crate::{DecodeError, EncodeError, Frame, PacketType, Properties, ReasonCode, Version};
 use bytes::BytesMut;
 use nom::number::complete::be_u8;
 
@@ -18,16 +18,16 @@ pub struct ConnAck {
     pub properties: Properties,
 }
 
-codec!(ConnAck);
+encoder!(ConnAck);
 
 impl ConnAck {
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
-        frame.as_ref().expect(PacketType::ConnAck, version)?;
-        let body = frame.body();
+    /// Decodes a frame of this type.
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
+        let body = frame.body_of(PacketType::ConnAck, version)?;
         let (rest, flags) = be_u8(&body[..])?;
         // [MQTT-3.2.2-1] Bits 7 to 1 are 0.
         if flags & !1 != 0 {
-            return Err(malformed!("reserved acknowledge flags are set", "MQTT-3.2.2-1"));
+            return Err(malformed!("reserved acknowledge flags are set", "MQTT-3.2.2-1").into());
         }
         // 3.1 does not use this byte.
         let session_present = flags == 1 && version != Version::V3_1;
@@ -41,12 +41,12 @@ impl ConnAck {
         };
         // [MQTT-3.2.2-6] [3.1.1: MQTT-3.2.2-4] A refusal has no session.
         if session_present && reason != ReasonCode::Success {
-            return Err(violation!("session present in a refusal", "MQTT-3.2.2-6"));
+            return Err(violation!("session present in a refusal", "MQTT-3.2.2-6").into());
         }
         let (rest, properties) =
             if version.is_v5() { properties::block(CONNACK, rest)? } else { (rest, PropertiesRef::default()) };
         wire::end(rest)?;
-        Ok(Self { session_present, reason, properties: Properties::slice_of(body, properties) })
+        Ok(Self { session_present, reason, properties: Properties::slice_of(&body, properties) })
     }
 }
 

@@ -1,5 +1,5 @@
 //! CONNECT (MQTT 5.0 section 3.1): the only packet that names its version.
-use super::{Body, codec_of_one_version};
+use super::{Body, encoder_of_one_version};
 use crate::error::{Fault, malformed, violation};
 use crate::properties::{self, CONNECT, WILL};
 use crate::wire::{self, Parsed, binary, put_binary, text_fault, utf8};
@@ -72,14 +72,14 @@ macro_rules! unsupported {
     };
 }
 
-codec_of_one_version!(Connect);
+encoder_of_one_version!(Connect);
 
 impl Connect {
-    pub(super) fn parse(frame: &Frame) -> Result<Self, Fault> {
+    /// Decodes a frame of this type, of any version; all of it is validated [MQTT-3.1.4-1].
+    pub fn decode(frame: Frame) -> Result<Self, DecodeError> {
         // The version is in the body; CONNECT has no flags in any of them.
-        frame.as_ref().expect(PacketType::Connect, Version::V5)?;
-        let body = frame.body();
-        let (rest, version) = version(body)?;
+        let body = frame.body_of(PacketType::Connect, Version::V5)?;
+        let (rest, version) = version(&body)?;
         let (rest, flags) = be_u8(rest)?;
         check_flags(flags, version)?;
         let (rest, keep_alive) = be_u16(rest)?;
@@ -89,10 +89,11 @@ impl Connect {
         let (rest, client_id) = utf8(rest)?;
         // [MQTT-3.1.2-9] Will Properties, Topic and Payload are there if and only if the flag says so
         // [3.1.1: MQTT-3.1.2-11].
-        let (rest, will) = if flags & flag::WILL != 0 { will(rest, flags, version, body)? } else { (rest, None) };
-        // [MQTT-3.1.2-16], [MQTT-3.1.2-17] User Name as flagged. [MQTT-3.1.3-12] It is a UTF-8 Encoded String.
+        let (rest, will) = if flags & flag::WILL != 0 { will(rest, flags, version, &body)? } else { (rest, None) };
+        // [MQTT-3.1.2-16], [MQTT-3.1.2-17] [3.1.1: MQTT-3.1.2-18], [3.1.1: MQTT-3.1.2-19] User Name as flagged.
+        // [MQTT-3.1.3-12] [3.1.1: MQTT-3.1.3-11] It is a UTF-8 Encoded String.
         let (rest, username) = optional(flags & flag::USER_NAME != 0, version, rest, utf8)?;
-        // [MQTT-3.1.2-18], [MQTT-3.1.2-19] Password as flagged.
+        // [MQTT-3.1.2-18], [MQTT-3.1.2-19] [3.1.1: MQTT-3.1.2-20], [3.1.1: MQTT-3.1.2-21] Password as flagged.
         let (rest, password) = optional(flags & flag::PASSWORD != 0, version, rest, binary)?;
         wire::end(rest)?;
         Ok(Self {
@@ -103,7 +104,7 @@ impl Connect {
             will,
             username: username.map(|name| Utf8String::trusted(body.slice_ref(name))),
             password: password.map(|password| body.slice_ref(password)),
-            properties: Properties::slice_of(body, properties),
+            properties: Properties::slice_of(&body, properties),
         })
     }
 
@@ -181,7 +182,7 @@ fn will<'a>(input: &'a [u8], flags: u8, version: Version, body: &Bytes) -> Parse
     };
     let (rest, properties) =
         if version.is_v5() { properties::block(WILL, input)? } else { (input, properties::PropertiesRef::default()) };
-    // [MQTT-3.1.3-11] The Will Topic is a UTF-8 Encoded String.
+    // [MQTT-3.1.3-11] [3.1.1: MQTT-3.1.3-10] The Will Topic is a UTF-8 Encoded String.
     let (rest, topic) = binary(rest)?;
     // [MQTT-4.7.3-1] It has at least one character.
     if topic.is_empty() {

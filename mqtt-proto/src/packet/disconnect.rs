@@ -1,9 +1,8 @@
 //! DISCONNECT (MQTT 5.0 section 3.14).
-use super::{Body, codec};
-use crate::error::Fault;
+use super::{Body, encoder};
 use crate::properties::{self, DISCONNECT};
 use crate::wire;
-use crate::{EncodeError, Frame, PacketType, Properties, ReasonCode, Version};
+use crate::{DecodeError, EncodeError, Frame, PacketType, Properties, ReasonCode, Version};
 use bytes::BytesMut;
 use nom::number::complete::be_u8;
 
@@ -16,7 +15,7 @@ pub struct Disconnect {
     pub properties: Properties,
 }
 
-codec!(Disconnect);
+encoder!(Disconnect);
 
 impl From<ReasonCode> for Disconnect {
     fn from(reason: ReasonCode) -> Self {
@@ -25,13 +24,13 @@ impl From<ReasonCode> for Disconnect {
 }
 
 impl Disconnect {
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
+    /// Decodes a frame of this type.
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
         // [MQTT-3.14.1-1]
-        frame.as_ref().expect(PacketType::Disconnect, version)?;
-        let body = frame.body();
+        let body = frame.body_of(PacketType::Disconnect, version)?;
         // Reason Code and Property Length may be left off (section 3.14.2.1); 3.x has neither.
         if body.is_empty() || !version.is_v5() {
-            wire::end(body)?;
+            wire::end(&body)?;
             return Ok(ReasonCode::NORMAL_DISCONNECTION.into());
         }
         let (rest, code) = be_u8(&body[..])?;
@@ -42,7 +41,7 @@ impl Disconnect {
         }
         let (rest, properties) = properties::block(DISCONNECT, rest)?;
         wire::end(rest)?;
-        Ok(Self { reason, properties: Properties::slice_of(body, properties) })
+        Ok(Self { reason, properties: Properties::slice_of(&body, properties) })
     }
 }
 

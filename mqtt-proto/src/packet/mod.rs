@@ -18,6 +18,7 @@ pub use auth::Auth;
 pub use connack::ConnAck;
 pub use connect::{Connect, Will};
 pub use disconnect::Disconnect;
+use publish::Layout;
 pub use publish::{Publish, PublishRef};
 pub(crate) use publish::{first_byte, put_id};
 pub use suback::SubAck;
@@ -25,7 +26,6 @@ pub use subscribe::Subscribe;
 pub use unsuback::UnsubAck;
 pub use unsubscribe::Unsubscribe;
 
-use crate::error::Fault;
 use crate::{DecodeError, EncodeError, Frame, FrameRef, Version, wire};
 use alloc::boxed::Box;
 use bytes::{Buf, BytesMut};
@@ -130,20 +130,6 @@ fn encode(packet: &impl Body, version: Version, out: &mut BytesMut) -> Result<()
     Ok(())
 }
 
-/// The public codec of a packet.
-macro_rules! codec {
-    ($packet:ident) => {
-        impl $packet {
-            /// Decodes a frame of this type.
-            pub fn decode(frame: $crate::Frame, version: $crate::Version) -> Result<Self, $crate::DecodeError> {
-                Ok(Self::parse(&frame, version)?)
-            }
-        }
-
-        $crate::packet::encoder!($packet);
-    };
-}
-
 /// The public encoder of a packet.
 macro_rules! encoder {
     ($packet:ident) => {
@@ -172,14 +158,9 @@ macro_rules! encoder {
 }
 
 /// The same for the packet that carries its version.
-macro_rules! codec_of_one_version {
+macro_rules! encoder_of_one_version {
     ($packet:ident) => {
         impl $packet {
-            /// Decodes a frame of this type, of any version.
-            pub fn decode(frame: $crate::Frame) -> Result<Self, $crate::DecodeError> {
-                Ok(Self::parse(&frame)?)
-            }
-
             /// The length of [`encode`](Self::encode)'s output.
             ///
             /// # Errors
@@ -198,7 +179,7 @@ macro_rules! codec_of_one_version {
         }
     };
 }
-use {codec, codec_of_one_version, encoder};
+use {encoder, encoder_of_one_version};
 
 impl Packet {
     /// Decodes a frame. CONNECT brings its own version and ignores `version`.
@@ -208,7 +189,29 @@ impl Packet {
     /// it is for the [`Decoder`](crate::Decoder) or the session to judge.
     #[inline]
     pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
-        Ok(Self::parse(frame, version)?)
+        Ok(match frame.packet_type() {
+            PacketType::Connect => Self::Connect(Box::new(Connect::decode(frame)?)),
+            PacketType::ConnAck => Self::ConnAck(ConnAck::decode(frame, version)?),
+            PacketType::Publish => Self::Publish(Publish::decode(frame, version)?),
+            PacketType::PubAck => Self::PubAck(Ack::decode(frame, version)?),
+            PacketType::PubRec => Self::PubRec(Ack::decode(frame, version)?),
+            PacketType::PubRel => Self::PubRel(Ack::decode(frame, version)?),
+            PacketType::PubComp => Self::PubComp(Ack::decode(frame, version)?),
+            PacketType::Subscribe => Self::Subscribe(Subscribe::decode(frame, version)?),
+            PacketType::SubAck => Self::SubAck(SubAck::decode(frame, version)?),
+            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::decode(frame, version)?),
+            PacketType::UnsubAck => Self::UnsubAck(UnsubAck::decode(frame, version)?),
+            PacketType::PingReq => {
+                wire::end(frame.body())?;
+                Self::PingReq
+            }
+            PacketType::PingResp => {
+                wire::end(frame.body())?;
+                Self::PingResp
+            }
+            PacketType::Disconnect => Self::Disconnect(Disconnect::decode(frame, version)?),
+            PacketType::Auth => Self::Auth(Auth::decode(frame, version)?),
+        })
     }
 
     /// Takes the first packet out of `buf`, or gives `None` while it is incomplete: framing and decoding in one. Payload
@@ -225,40 +228,19 @@ impl Packet {
             PacketType::PubRec => Self::PubRec(Ack::decode_ref(frame, version)?),
             PacketType::PubRel => Self::PubRel(Ack::decode_ref(frame, version)?),
             PacketType::PubComp => Self::PubComp(Ack::decode_ref(frame, version)?),
+            PacketType::Publish => {
+                let (place, length) = (frame.place(), frame.len());
+                let layout = Layout::parse(frame.header(), place.start, frame.body(), version)?;
+                return Ok(Some(Self::Publish(layout.cut(buf.split_to(length).freeze()))));
+            }
             _ => {
-                let (header, whole, body) = (frame.header(), frame.len(), frame.body().len());
-                return Self::decode(Frame::cut(buf, header, whole, body), version).map(Some);
+                let place = frame.place();
+                return Self::decode(Frame::cut(buf, place), version).map(Some);
             }
         };
         let length = frame.len();
         buf.advance(length);
         Ok(Some(small))
-    }
-
-    fn parse(frame: Frame, version: Version) -> Result<Self, Fault> {
-        Ok(match frame.packet_type() {
-            PacketType::Connect => Self::Connect(Box::new(Connect::parse(&frame)?)),
-            PacketType::ConnAck => Self::ConnAck(ConnAck::parse(&frame, version)?),
-            PacketType::Publish => Self::Publish(Publish::parse(frame, version)?),
-            PacketType::PubAck => Self::PubAck(Ack::parse(&frame, version)?),
-            PacketType::PubRec => Self::PubRec(Ack::parse(&frame, version)?),
-            PacketType::PubRel => Self::PubRel(Ack::parse(&frame, version)?),
-            PacketType::PubComp => Self::PubComp(Ack::parse(&frame, version)?),
-            PacketType::Subscribe => Self::Subscribe(Subscribe::parse(&frame, version)?),
-            PacketType::SubAck => Self::SubAck(SubAck::parse(&frame, version)?),
-            PacketType::Unsubscribe => Self::Unsubscribe(Unsubscribe::parse(&frame, version)?),
-            PacketType::UnsubAck => Self::UnsubAck(UnsubAck::parse(&frame, version)?),
-            PacketType::PingReq => {
-                wire::end(frame.body())?;
-                Self::PingReq
-            }
-            PacketType::PingResp => {
-                wire::end(frame.body())?;
-                Self::PingResp
-            }
-            PacketType::Disconnect => Self::Disconnect(Disconnect::parse(&frame, version)?),
-            PacketType::Auth => Self::Auth(Auth::parse(&frame, version)?),
-        })
     }
 
     /// The packet's type.

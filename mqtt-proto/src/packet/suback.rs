@@ -1,9 +1,9 @@
 //! SUBACK (MQTT 5.0 section 3.9).
-use super::{Body, codec};
+use super::{Body, encoder};
 use crate::error::{Fault, malformed, violation};
 use crate::properties::{self, PropertiesRef, SUBACK};
 use crate::wire::packet_id;
-use crate::{EncodeError, Frame, PacketId, PacketType, Properties, ReasonCode, Version};
+use crate::{DecodeError, EncodeError, Frame, PacketId, PacketType, Properties, ReasonCode, Version};
 use alloc::vec::Vec;
 use bytes::BytesMut;
 
@@ -18,21 +18,21 @@ pub struct SubAck {
     pub properties: Properties,
 }
 
-codec!(SubAck);
+encoder!(SubAck);
 
 impl SubAck {
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
-        frame.as_ref().expect(PacketType::SubAck, version)?;
-        let body = frame.body();
-        let (rest, id) = packet_id(body)?;
+    /// Decodes a frame of this type.
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
+        let body = frame.body_of(PacketType::SubAck, version)?;
+        let (rest, id) = packet_id(&body)?;
         let (codes, properties) =
             if version.is_v5() { properties::block(SUBACK, rest)? } else { (rest, PropertiesRef::default()) };
         // Section 2.4: one or more.
         if codes.is_empty() {
-            return Err(violation!("a SUBACK without reason codes", "section 3.9.3"));
+            return Err(violation!("a SUBACK without reason codes", "section 3.9.3").into());
         }
         let reasons = codes.iter().map(|code| reason(*code, version)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { id, reasons, properties: Properties::slice_of(body, properties) })
+        Ok(Self { id, reasons, properties: Properties::slice_of(&body, properties) })
     }
 }
 
@@ -61,6 +61,7 @@ impl Body for SubAck {
     }
 
     fn put_body(&self, version: Version, out: &mut BytesMut) {
+        // [MQTT-3.8.4-6] [3.1.1: MQTT-3.8.4-5] A code for each filter, [MQTT-3.9.3-1] in their order.
         out.extend_from_slice(&self.id.get().to_be_bytes());
         if version.is_v5() {
             self.properties.put(out);

@@ -1,9 +1,9 @@
 //! UNSUBACK (MQTT 5.0 section 3.11).
-use super::{Body, codec};
-use crate::error::{Fault, violation};
+use super::{Body, encoder};
+use crate::error::violation;
 use crate::properties::{self, UNSUBACK};
 use crate::wire::{self, packet_id};
-use crate::{EncodeError, Frame, PacketId, PacketType, Properties, ReasonCode, Version};
+use crate::{DecodeError, EncodeError, Frame, PacketId, PacketType, Properties, ReasonCode, Version};
 use alloc::vec::Vec;
 use bytes::BytesMut;
 
@@ -18,13 +18,13 @@ pub struct UnsubAck {
     pub properties: Properties,
 }
 
-codec!(UnsubAck);
+encoder!(UnsubAck);
 
 impl UnsubAck {
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
-        frame.as_ref().expect(PacketType::UnsubAck, version)?;
-        let body = frame.body();
-        let (rest, id) = packet_id(body)?;
+    /// Decodes a frame of this type.
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
+        let body = frame.body_of(PacketType::UnsubAck, version)?;
+        let (rest, id) = packet_id(&body)?;
         if !version.is_v5() {
             wire::end(rest)?;
             return Ok(Self { id, reasons: Vec::new(), properties: Properties::new() });
@@ -32,12 +32,12 @@ impl UnsubAck {
         let (codes, properties) = properties::block(UNSUBACK, rest)?;
         // Section 2.4: one or more.
         if codes.is_empty() {
-            return Err(violation!("an UNSUBACK without reason codes", "section 3.11.3"));
+            return Err(violation!("an UNSUBACK without reason codes", "section 3.11.3").into());
         }
         // [MQTT-3.11.3-2]
         let reasons =
             codes.iter().map(|code| ReasonCode::decode(*code, PacketType::UnsubAck)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { id, reasons, properties: Properties::slice_of(body, properties) })
+        Ok(Self { id, reasons, properties: Properties::slice_of(&body, properties) })
     }
 }
 
@@ -59,6 +59,7 @@ impl Body for UnsubAck {
     }
 
     fn put_body(&self, version: Version, out: &mut BytesMut) {
+        // [MQTT-3.11.3-1] A code for each filter, in their order.
         out.extend_from_slice(&self.id.get().to_be_bytes());
         if version.is_v5() {
             self.properties.put(out);

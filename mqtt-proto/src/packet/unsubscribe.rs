@@ -1,10 +1,10 @@
 //! UNSUBSCRIBE (MQTT 5.0 section 3.10).
 use super::subscribe::topic_filter;
-use super::{Body, codec};
-use crate::error::{Fault, violation};
+use super::{Body, encoder};
+use crate::error::violation;
 use crate::properties::{self, PropertiesRef, UNSUBSCRIBE};
 use crate::wire::{packet_id, put_binary};
-use crate::{EncodeError, Frame, PacketId, PacketType, Properties, TopicFilter, Version};
+use crate::{DecodeError, EncodeError, Frame, PacketId, PacketType, Properties, TopicFilter, Version};
 use alloc::vec::Vec;
 use bytes::BytesMut;
 
@@ -19,28 +19,28 @@ pub struct Unsubscribe {
     pub properties: Properties,
 }
 
-codec!(Unsubscribe);
+encoder!(Unsubscribe);
 
 impl Unsubscribe {
-    pub(super) fn parse(frame: &Frame, version: Version) -> Result<Self, Fault> {
+    /// Decodes a frame of this type.
+    pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
         // [MQTT-3.10.1-1]
-        frame.as_ref().expect(PacketType::Unsubscribe, version)?;
-        let body = frame.body();
-        let (rest, id) = packet_id(body)?;
+        let body = frame.body_of(PacketType::Unsubscribe, version)?;
+        let (rest, id) = packet_id(&body)?;
         let (mut rest, properties) =
             if version.is_v5() { properties::block(UNSUBSCRIBE, rest)? } else { (rest, PropertiesRef::default()) };
         // [MQTT-3.10.3-2] At least one Topic Filter.
         if rest.is_empty() {
-            return Err(violation!("an UNSUBSCRIBE without topic filters", "MQTT-3.10.3-2"));
+            return Err(violation!("an UNSUBSCRIBE without topic filters", "MQTT-3.10.3-2").into());
         }
         let mut filters = Vec::new();
         while !rest.is_empty() {
-            let filter;
+            let (text, share_len);
             // [MQTT-3.10.3-1]
-            (rest, filter) = topic_filter(rest, body)?;
-            filters.push(filter);
+            (rest, (text, share_len)) = topic_filter(rest)?;
+            filters.push(TopicFilter::trusted(body.slice_ref(text), share_len));
         }
-        Ok(Self { id, filters, properties: Properties::slice_of(body, properties) })
+        Ok(Self { id, filters, properties: Properties::slice_of(&body, properties) })
     }
 }
 

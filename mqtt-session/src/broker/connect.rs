@@ -70,6 +70,7 @@ impl Broker {
         }
         conn.auth_method = method.map(ToString::to_string);
         if connect.client_id.len() > usize::from(config.connection.max_client_id_bytes) {
+            // [MQTT-3.1.3-8], [3.1.1: MQTT-3.1.3-9]
             return Err(Fault(ReasonCode::ClientIdentifierNotValid, "the Client Identifier is too long"));
         }
         if connect.client_id.is_empty() {
@@ -197,7 +198,8 @@ impl Broker {
         self.tell_readable(slot);
     }
 
-    /// AUTH to the client, with its method [MQTT-4.12.0-5].
+    /// AUTH to the client, with its method [MQTT-4.12.0-5], and without Reason String or User Properties that might not
+    /// fit [MQTT-3.15.2-2], [MQTT-3.15.2-3].
     fn send_auth(&mut self, slot: u32, reason: ReasonCode, data: Option<&[u8]>) {
         let Some(conn) = self.connections.get(slot) else { return };
         let properties = auth_properties(Properties::builder(), conn.auth_method.as_deref(), data).build();
@@ -300,6 +302,7 @@ impl Broker {
         let mut existing = existing;
         if let Some(session) = existing {
             if connect.clean_start {
+                // [MQTT-3.1.2-4], [MQTT-3.1.4-4]; [3.1.1: MQTT-3.1.2-6], [3.1.1: MQTT-3.1.4-3]
                 // The old connection's Will fires when its session ends (section 3.1.2.5).
                 self.take_over(session);
                 self.end_session(session);
@@ -311,8 +314,9 @@ impl Broker {
         // A takeover ends a session that was not to outlive its connection.
         let existing = existing.and_then(|_| self.by_client_id.get(client_id).copied());
         if let Some(slot) = existing {
-            return (slot, true);
+            return (slot, true); // [MQTT-3.1.2-5], [3.1.1: MQTT-3.1.2-5]
         }
+        // [MQTT-3.1.2-6], [3.1.1: MQTT-3.1.2-4]
         let slot = self.sessions.insert(Session::new(client_id.clone(), identity));
         self.by_client_id.insert(client_id.clone(), slot);
         (slot, false)

@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub(super) send_maximum: u16,
     /// Whether what was on its way waits for the store before it is sent again.
     pub(super) resuming: bool,
+    /// Whether the PUBRELs on their way were sent again on this connection.
+    pub(super) released_again: bool,
     /// How many of the session's messages on their way were sent again on this connection.
     pub(super) resent: usize,
     /// The client's Maximum Packet Size.
@@ -156,6 +158,7 @@ impl Connection {
             sending: 0,
             send_maximum: u16::MAX,
             resuming: false,
+            released_again: false,
             resent: 0,
             max_packet_size: u32::MAX,
             aliases_in: Vec::new(),
@@ -213,7 +216,7 @@ impl Broker {
             conn.is_active()
                 && conn.parked.is_none()
                 && conn.tx.len() < self.config.connection.max_transmit_bytes
-                && conn.gate.len() < usize::from(self.config.connection.receive_maximum)
+                && conn.gate.len() < usize::from(self.config.connection.receive_maximum.max(1))
                 || matches!(conn.phase, Phase::Authenticating(_))
                     && conn.auth_request.is_none()
                     && conn.parked.is_none()
@@ -360,7 +363,9 @@ impl Broker {
             Reply::Resume => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.resuming = false;
-                    conn.session.into_iter().for_each(|session| self.wake(session));
+                    if let Some(session) = conn.session {
+                        self.wake(session);
+                    }
                 }
             }
             Reply::Publish(bytes) => {
@@ -408,7 +413,7 @@ impl Broker {
     }
 
     /// A batch was lost: what waited for it is refused, never acknowledged. 5.0 publishers get a Reason Code; anything else
-    /// is closed, so that the client finds out what is true when it comes back.
+    /// is closed, so that the client finds out what is true when it comes back [3.1.1: MQTT-4.8.0-2].
     pub(super) fn fail_gates(&mut self, failed: StoreSeq) {
         for slot in self.store.gated.clone() {
             let Some(conn) = self.connections.get_mut(slot) else { continue };
@@ -445,7 +450,7 @@ impl Broker {
             (Phase::Active, DisconnectReason::Server(code, text)) if conn.version.is_v5() => {
                 let properties = conn.reason_string(text, true);
                 let reason = farewell(*code);
-                // [MQTT-3.14.2-2]: no Session Expiry Interval in it
+                // No Session Expiry Interval [MQTT-3.14.2-2] and no User Properties [MQTT-3.14.2-4] in it.
                 self.send(slot, &Packet::Disconnect(Disconnect { reason, properties }));
             }
             (Phase::Authenticating(_), DisconnectReason::Server(code, text)) => {
@@ -509,7 +514,7 @@ impl Broker {
             Phase::Active => (keep_alive_limit(conn.keep_alive), ReasonCode::KeepAliveTimeout, "MQTT-3.1.2-22"),
             Phase::Closing => return,
         };
-        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum));
+        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum.max(1)));
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
             conn.last_input = now; // it is we who do not read: nothing can be said of the client
@@ -536,7 +541,8 @@ fn keep_alive_limit(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
 }
 
-/// An acknowledgment without properties.
+/// An acknowledgment without properties, which fits whatever the client takes [MQTT-3.4.2-2], [MQTT-3.4.2-3],
+/// [MQTT-3.5.2-2], [MQTT-3.5.2-3], [MQTT-3.6.2-2], [MQTT-3.6.2-3], [MQTT-3.7.2-2], [MQTT-3.7.2-3].
 pub(super) fn ack(id: PacketId, reason: ReasonCode) -> Ack {
     Ack { id, reason, properties: Properties::new() }
 }

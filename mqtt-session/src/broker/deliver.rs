@@ -1,7 +1,8 @@
 //! Messages to clients: PUBLISH out, with its acknowledgments in (section 4.3, the sender's part; section 4.9).
 //!
-//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9]; what is on its way is sent again in
-//! its first order after a reconnect [MQTT-4.6.0-1]; a session pulls only while its socket has room.
+//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9], and nothing but PUBLISH waits for
+//! that [MQTT-3.3.4-10]; what is on its way is sent again in its first order after a reconnect [MQTT-4.6.0-1]; a session
+//! pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
 use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
@@ -137,25 +138,25 @@ impl Broker {
             return self.settle_origin(slot, &head.origin);
         }
         let (unstored, kept) = (head.origin == Origin::Pushed, message.clone());
+        let record = tracked.then(|| {
+            let group = match head.origin {
+                Origin::Group(group, _) => self.groups.get(group).map(|group| group.filter.clone()),
+                _ => None,
+            };
+            (group, head.retain, head.identifiers.as_slice().to_vec())
+        });
         conn.sending += 1;
         conn.resent += 1;
-        session.inflight.push_back(Inflight {
-            id,
-            message,
-            message_id,
-            head,
-            stage: Stage::Published,
-            attempted: true,
-        });
+        session.inflight.push_back(Inflight { id, message, message_id, head, stage: Stage::Published, counted: true });
         self.stats.inflight += 1;
         if let Some(bytes) = detour {
             conn.gated_publishes += 1;
-            if tracked {
+            if let Some((group, retain, identifiers)) = record {
                 let client_id = session.client_id.clone();
                 if unstored {
                     self.store.push(StoreOp::Message(message_id, kept));
                 }
-                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, released: false });
+                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, group, retain, identifiers });
             }
             self.reply(conn_slot, self.store.due(), Reply::Publish(bytes.freeze()));
         } else {
@@ -188,14 +189,20 @@ impl Broker {
         }
     }
 
+    /// Bytes that may wait for a socket while a session pulls.
+    pub(super) fn pull_up_to(&self) -> usize {
+        PULL_UP_TO.min(self.config.connection.max_transmit_bytes).max(1)
+    }
+
     /// Sends what waits for a session while its connection has credit and room: what was on its way, what was pushed,
     /// retained messages, then the logs.
     fn pull(&mut self, slot: u32) {
+        let most = self.pull_up_to();
         loop {
             let Some(session) = self.sessions.get(slot) else { return };
             let Some(conn_slot) = session.connection else { return };
             let Some(conn) = self.connections.get(conn_slot) else { return };
-            if !conn.is_active() || conn.tx.len() >= PULL_UP_TO {
+            if !conn.is_active() || conn.tx.len() >= most {
                 return; // `transmitted` wakes it again
             }
             if conn.resent < session.inflight.len() {
@@ -223,23 +230,26 @@ impl Broker {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return false };
-        let index = conn.resent;
-        let Some(inflight) = session.inflight.get_mut(index) else { return false };
-        if conn.resuming || !conn.has_credit() {
+        if conn.resuming {
             return false;
         }
-        if inflight.stage == Stage::Released {
-            let packet = Packet::PubRel(ack(inflight.id, ReasonCode::Success));
-            conn.sending += 1;
-            conn.resent += 1;
-            self.send(conn_slot, &packet);
+        if !conn.released_again {
+            self.release_again(slot, conn_slot);
             return true;
         }
+        let index = conn.resent;
+        let Some(inflight) = session.inflight.get_mut(index) else { return false };
+        if inflight.stage == Stage::Released {
+            conn.resent += 1; // PUBREL was sent
+            return true;
+        }
+        if !conn.has_credit() {
+            return false;
+        }
         let expiry = expiry_left(inflight.message.expires_at, now);
-        // [MQTT-3.3.1-1]: DUP, since it was sent before
-        let dup = inflight.attempted;
         let id = Some(inflight.id);
-        if !write_publish(conn, &inflight.message.shared(), id, dup, &inflight.head, expiry) {
+        // [MQTT-3.3.1-1]: DUP, since it was sent before
+        if !write_publish(conn, &inflight.message.shared(), id, true, &inflight.head, expiry) {
             let (id, qos, origin) = (inflight.id, inflight.head.qos, inflight.head.origin.clone());
             let name = session.name.clone();
             session.inflight.remove(index);
@@ -251,11 +261,29 @@ impl Broker {
             self.settle_origin(slot, &origin);
             return true;
         }
-        inflight.attempted = true;
+        inflight.counted = true;
         conn.sending += 1;
         conn.resent += 1;
         self.sent_publish(conn_slot);
         true
+    }
+
+    /// Sends every PUBREL again, before any PUBLISH: they wait for no window [MQTT-3.3.4-10], though each takes from it.
+    fn release_again(&mut self, slot: u32, conn_slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Some(conn) = self.connections.get_mut(conn_slot) else { return };
+        conn.released_again = true;
+        let mut released = Vec::new();
+        for inflight in &mut session.inflight {
+            inflight.counted = inflight.stage == Stage::Released;
+            if inflight.counted {
+                conn.sending += 1;
+                released.push(inflight.id);
+            }
+        }
+        for id in released {
+            self.send(conn_slot, &Packet::PubRel(ack(id, ReasonCode::Success)));
+        }
     }
 
     fn pull_pending(&mut self, slot: u32, conn_slot: u32) -> bool {
@@ -428,6 +456,9 @@ impl Broker {
         let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
         let settled = cursor.acknowledge(at);
         if settled == cursor.acked {
+            if at > settled {
+                self.store.push(StoreOp::Settled(Some(session.client_id.clone()), log.filter.clone(), at));
+            }
             return;
         }
         log.move_cursor(cursor.acked, settled);
@@ -472,9 +503,8 @@ impl Broker {
             return Ok(());
         }
         inflight.stage = Stage::Released; // [MQTT-4.3.3-6]: no PUBLISH under this identifier after PUBREL
-        let message = inflight.message_id;
         if durable {
-            self.store.push(StoreOp::Outgoing { client_id, id, message, released: true });
+            self.store.push(StoreOp::Released(client_id, id));
         }
         let packet = Packet::PubRel(ack(id, ReasonCode::Success)); // [MQTT-4.3.3-4]
         self.reply(slot, if durable { self.store.due() } else { self.store.watermark }, Reply::Ack(packet));
@@ -508,6 +538,8 @@ impl Broker {
         let Some(inflight) = session.inflight.remove(index) else { return };
         if index < conn.resent {
             conn.resent -= 1;
+        }
+        if inflight.counted {
             conn.sending = conn.sending.saturating_sub(1); // [MQTT-4.9.0-2]
         }
         self.stats.inflight -= 1;

@@ -28,7 +28,10 @@ pub struct RequestId(pub(super) u64);
 
 /// Names a subscription made from inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LocalId(pub(super) u32);
+pub struct LocalId {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
 
 /// What the adapter knows about the other end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -170,7 +173,8 @@ pub enum Completion {
         /// The last batch that is kept.
         upto: StoreSeq,
     },
-    /// This batch is not kept: what waited for it is refused, never acknowledged.
+    /// This batch is not kept: what waited for it is refused, never acknowledged. The broker goes on, and does not ask for
+    /// these changes again: a store that goes on, too, should try them once more ahead of the next batch.
     StoreFailed {
         /// The batch.
         seq: StoreSeq,

@@ -15,8 +15,10 @@ mod ids;
 mod io;
 mod lifetime;
 mod log;
+mod memory;
 mod message;
 mod publish;
+mod restore;
 mod retained;
 mod route;
 mod session;
@@ -37,6 +39,7 @@ pub use io::{
     Action, AuthOutcome, AuthStage, Authenticate, Completion, ConnId, Decision, DisconnectReason, DropReason, Event,
     LocalId, Output, Peer, Request, RequestId,
 };
+pub use memory::MemoryStore;
 pub use message::Message;
 pub use stats::Stats;
 pub use store::{MessageId, Position, SessionRecord, StoreBatch, StoreOp, StoreSeq};
@@ -152,8 +155,9 @@ impl Broker {
     /// A connection whose CONNECT was read by [`Greeting`]. Its outputs follow, CONNACK among them.
     pub fn handle_open(&mut self, now: Instant, peer: Peer, connect: Connect) -> ConnId {
         self.now = now;
-        let slot = self.connections.insert(Connection::open(peer, connect, now));
         self.stats.packets_received += 1;
+        self.stats.bytes_received += connect.encoded_len().unwrap_or(0) as u64;
+        let slot = self.connections.insert(Connection::open(peer, connect, now));
         self.connect(slot);
         self.serve();
         self.conn_id(slot)
@@ -194,7 +198,7 @@ impl Broker {
             Completion::Authenticated { id, outcome } => self.handle_authenticated(id, outcome),
             Completion::Authorized { id, decision, cache_for } => self.handle_authorized(id, decision, cache_for),
             Completion::Stored { upto } => {
-                self.store.watermark = self.store.watermark.max(upto);
+                self.store.kept(upto);
                 self.open_gates();
             }
             Completion::StoreFailed { seq } => self.fail_gates(seq),
@@ -274,7 +278,7 @@ impl Broker {
     /// The next thing to do. Every `handle_*`, `transmitted`, `publish` and `subscribe` can make more.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(batch) = self.store.take_batch() {
+        if let Some(batch) = self.store.take_batch(self.now, self.wall()) {
             return Some(Output::Request(Request::Store(batch)));
         }
         self.outputs.pop_front()
@@ -324,9 +328,9 @@ impl Broker {
         let slot = self.locals.insert(filter.compact());
         let added = self.subscriptions.insert(filter, Subscriber::Local(slot), Terms { options, identifier: 0 });
         debug_assert!(added.is_ok(), "a TopicFilter is a valid filter");
+        let subscription = self.local_id(slot);
         if options.retain_handling != mqtt_proto::RetainHandling::DoNotSend {
             let outputs = &mut self.outputs;
-            let subscription = LocalId(slot);
             let mut cursor = topic_trie::Cursor::new();
             let scan = self.retained.topics.scan(filter, &mut cursor, usize::MAX, |_, message| {
                 if !message.is_expired(now) {
@@ -335,18 +339,31 @@ impl Broker {
             });
             debug_assert_eq!(scan, Scan::Done, "no budget, no rest");
         }
-        Some(LocalId(slot))
+        Some(subscription)
     }
 
     /// Ends a subscription made from inside; `false` if there is none.
     pub fn unsubscribe(&mut self, subscription: LocalId) -> bool {
-        let Some(filter) = self.locals.remove(subscription.0) else { return false };
-        self.subscriptions.remove(&filter, Subscriber::Local(subscription.0)).is_some()
+        if self.local_id(subscription.slot) != subscription {
+            return false;
+        }
+        let Some(filter) = self.locals.remove(subscription.slot) else { return false };
+        self.subscriptions.remove(&filter, Subscriber::Local(subscription.slot)).is_some()
     }
 
     /// Counters and levels. O(1).
     pub fn stats(&self) -> Stats {
         Stats { sessions: self.sessions.len() as u64, retained: self.retained.topics.len() as u64, ..self.stats }
+    }
+
+    fn local_id(&self, slot: u32) -> LocalId {
+        LocalId { slot, generation: self.locals.generation(slot) }
+    }
+
+    /// Tells what `$SYS/{id}/memory` says from its next round on: bytes of memory that the process holds. The machine cannot
+    /// know; an adapter that can tells it about as often as `sys_interval`.
+    pub fn set_process_memory(&mut self, bytes: u64) {
+        self.sys.process_memory = Some(bytes);
     }
 
     fn conn_id(&self, slot: u32) -> ConnId {

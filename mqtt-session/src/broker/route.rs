@@ -90,6 +90,7 @@ impl Broker {
     /// Passes a message on; returns how many receivers it has.
     pub(super) fn route(&mut self, outgoing: &mut Outgoing) -> usize {
         let mut hits = mem::take(&mut self.hits);
+        // [MQTT-3.3.2-3]: whose filter matches, and nobody else; [MQTT-4.5.0-1]: now, before it is acknowledged
         self.subscriptions.matches(&outgoing.shared.topic, &mut self.scratch, |subscriber, terms| {
             hits.push((subscriber, *terms));
         });
@@ -235,7 +236,7 @@ impl Broker {
         receivers.push((slot, head));
     }
 
-    /// Writes a message to one session at once, or queues it.
+    /// Writes a message to one session at once, or queues it behind those before it [MQTT-4.6.0-5], [MQTT-4.6.0-6].
     fn push(&mut self, outgoing: &mut Outgoing, slot: u32, head: Head, fan_out: bool) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(conn_slot) = session.connection else { return };
@@ -316,7 +317,8 @@ impl Broker {
 
     fn give_to_inside(&mut self, outgoing: &mut Outgoing, local: u32) {
         let message = outgoing.keep();
-        self.outputs.push_back(Output::Message { subscription: super::LocalId(local), message, retained: false });
+        let subscription = self.local_id(local);
+        self.outputs.push_back(Output::Message { subscription, message, retained: false });
     }
 
     /// Counts messages that did not reach a receiver, and reports them.

@@ -142,8 +142,8 @@ pub(super) struct Inflight {
     pub(super) message_id: MessageId,
     pub(super) head: Head,
     pub(super) stage: Stage,
-    /// Whether it was sent before, on whatever connection: then DUP is set [MQTT-3.3.1-1].
-    pub(super) attempted: bool,
+    /// Whether it takes from the window of the current connection.
+    pub(super) counted: bool,
 }
 
 /// How far a message is (section 4.3):
@@ -155,9 +155,9 @@ pub(super) struct Inflight {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// PUBLISH was sent; PUBACK or PUBREC is awaited.
+    /// PUBLISH was sent; PUBACK or PUBREC is awaited [MQTT-4.3.2-3], [MQTT-4.3.3-3].
     Published,
-    /// PUBREL was sent; PUBCOMP is awaited.
+    /// PUBREL was sent; PUBCOMP is awaited [MQTT-4.3.3-5], whether or not the message has expired [MQTT-4.3.3-13].
     Released,
 }
 

@@ -172,7 +172,7 @@ impl Broker {
     /// A member that is connected and has credit and room, by the configured strategy.
     fn available_member(&mut self, key: u32, qos: QoS) -> Option<(u32, u32, Terms)> {
         let group = self.groups.get(key)?;
-        let count = group.members.len();
+        let (count, most) = (group.members.len(), self.pull_up_to());
         let mut best: Option<(u16, usize, u32)> = None;
         for step in 0..count {
             let index = (group.turn + step) % count;
@@ -183,7 +183,7 @@ impl Broker {
             let Some(conn) = self.connections.get(conn_slot) else { continue };
             let tracked = qos.min(member.terms.options.qos) > QoS::AtMostOnce;
             let resending = self.sessions.get(member.session).is_some_and(|s| conn.resent < s.inflight.len());
-            let room = conn.is_active() && conn.tx.len() < super::deliver::PULL_UP_TO;
+            let room = conn.is_active() && conn.tx.len() < most;
             if !room || tracked && (!conn.has_credit() || resending) {
                 continue;
             }
@@ -218,12 +218,38 @@ impl Broker {
         self.deliver_now(slot, conn_slot, message, head);
     }
 
+    /// A group of a broker that was restored goes on: `settled` entries are over, `held` ones are on their way to
+    /// members, and those between that are neither come first.
+    pub(super) fn resume_group(&mut self, key: u32, settled: &BTreeSet<Position>, held: &BTreeSet<Position>) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let Some(log) = self.logs.get_mut(group.log) else { return };
+        let last = settled.last().max(held.last());
+        group.cursor.next = last.map_or(log.start(), |last| last.forward(1));
+        let mut at = log.start();
+        while at < group.cursor.next {
+            if !settled.contains(&at) {
+                group.cursor.unacked.push_back(at);
+                if !held.contains(&at) {
+                    group.returned.insert(at);
+                }
+            }
+            at = at.forward(1);
+        }
+        let begun = group.cursor.acked;
+        group.cursor.acked = group.cursor.settled();
+        log.move_cursor(begun, group.cursor.acked);
+        self.wake_group(key);
+    }
+
     /// A member acknowledged an entry, or refused it: it is over for the group [MQTT-4.8.2-6].
     pub(super) fn settle_group(&mut self, key: u32, at: Position) {
         let Some(group) = self.groups.get_mut(key) else { return };
         let Some(log) = self.logs.get_mut(group.log) else { return };
         let settled = group.cursor.acknowledge(at);
         if settled == group.cursor.acked {
+            if at > settled {
+                self.store.push(StoreOp::Settled(None, log.filter.clone(), at));
+            }
             return;
         }
         log.move_cursor(group.cursor.acked, settled);

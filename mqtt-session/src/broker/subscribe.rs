@@ -66,7 +66,8 @@ impl Broker {
         self.authorize_subscribe(slot, subscribe, decided);
     }
 
-    /// The Reason Code of a granted subscription: its Maximum QoS, which may be less than was asked for [MQTT-3.8.4-7].
+    /// The Reason Code of a granted subscription: its Maximum QoS, which may be less than was asked for [MQTT-3.8.4-7],
+    /// [MQTT-3.2.2-10].
     fn granted(&self, qos: QoS) -> ReasonCode {
         match qos.min(self.config.features.maximum_qos) {
             QoS::AtMostOnce => ReasonCode::Success,
@@ -86,6 +87,7 @@ impl Broker {
             return Some(ReasonCode::SharedSubscriptionsNotSupported);
         }
         if filter.has_wildcard() && !features.wildcard_subscriptions {
+            // [3.1.1: MQTT-3.8.3-2]
             return Some(ReasonCode::WildcardSubscriptionsNotSupported);
         }
         (identified && !features.subscription_identifiers).then_some(ReasonCode::SubscriptionIdentifiersNotSupported)
@@ -131,8 +133,8 @@ impl Broker {
                 .filter(|reason| reason.is_error())
                 .for_each(|reason| *reason = ReasonCode::UnspecifiedError);
         }
-        let properties = mqtt_proto::Properties::new();
-        let suback = Packet::SubAck(SubAck { id: subscribe.id, reasons, properties }); // [MQTT-3.8.4-6]
+        let properties = mqtt_proto::Properties::new(); // [MQTT-3.9.2-1], [MQTT-3.9.2-2]
+        let suback = Packet::SubAck(SubAck { id: subscribe.id, reasons, properties }); // [MQTT-3.8.4-6], [MQTT-3.9.3-1]
         let due = if durable { self.store.due() } else { self.store.watermark };
         self.reply(slot, due, Reply::SubAck(suback, scans));
     }
@@ -187,10 +189,11 @@ impl Broker {
             log.online.insert(slot);
         }
         session.cursors.insert(key, Cursor::new(log.end()));
+        self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), log.end()));
         key
     }
 
-    /// Takes a subscription out of where it lives.
+    /// Takes a subscription out of where it lives. What is on its way to the client stays there [MQTT-3.10.4-3].
     pub(super) fn leave_home(&mut self, slot: u32, filter: &TopicFilter, home: Home) {
         match home {
             Home::Direct => {
@@ -246,7 +249,7 @@ impl Broker {
         true
     }
 
-    /// UNSUBSCRIBE from a client [MQTT-3.10.4-4] to [MQTT-3.10.4-6].
+    /// UNSUBSCRIBE from a client [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6].
     pub(super) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         let durable = self.sessions.get(session_slot).is_some_and(|session| session.durable);
@@ -256,8 +259,19 @@ impl Broker {
             reasons.push(if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted }); // [MQTT-3.11.3-1]
         }
         let due = if durable { self.store.due() } else { self.store.watermark };
-        let properties = mqtt_proto::Properties::new();
+        let properties = mqtt_proto::Properties::new(); // [MQTT-3.11.2-1], [MQTT-3.11.2-2]
         self.reply(slot, due, Reply::UnsubAck(Packet::UnsubAck(UnsubAck { id: unsubscribe.id, reasons, properties })));
+    }
+
+    /// The connection is over before SUBACK could leave: the retained messages are owed all the same, since a session that
+    /// lasts has the subscription from now on [MQTT-3.3.1-10].
+    pub(super) fn keep_scans(&mut self, slot: u32) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        for gated in core::mem::take(&mut conn.gate) {
+            if let Reply::SubAck(_, scans) = gated.reply {
+                self.start_scans(slot, scans);
+            }
+        }
     }
 
     /// The scans of new subscriptions begin, behind their SUBACK.

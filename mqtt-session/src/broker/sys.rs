@@ -14,6 +14,7 @@
 //! | `packets/received`, `packets/sent` | packets since the start |
 //! | `bytes/received`, `bytes/sent` | bytes since the start |
 //! | `publish/dropped` | deliveries that a limit cost a receiver since the start |
+//! | `memory` | bytes of memory that the process holds, as last told by [`Broker::set_process_memory`] |
 //! | `load/connections/{1,5,15}min`, `load/publish/received/{1,5,15}min`, `load/publish/sent/{1,5,15}min` | per minute, decaying averages |
 //! | `new/clients`, `disconnect/clients`, `new/subscribes`, `new/unsubscribes` | as it happens: the Client Identifier; for the last two a tab and the Topic Filter follow. Not retained |
 //!
@@ -31,6 +32,7 @@ use mqtt_proto::{Properties, QoS, SharedPublish, TopicName};
 pub(super) struct Sys {
     published: BTreeMap<String, String>,
     last: Stats,
+    pub(super) process_memory: Option<u64>,
     averages: [[f64; 3]; 3],
 }
 
@@ -84,6 +86,9 @@ impl Broker {
         ];
         for (topic, value) in values {
             self.publish_sys_value(topic, value, true);
+        }
+        if let Some(bytes) = self.sys.process_memory {
+            self.publish_sys_value("memory", bytes.to_string(), true);
         }
         for (row, name) in ["connections", "publish/received", "publish/sent"].into_iter().enumerate() {
             for (column, minutes) in ["1min", "5min", "15min"].into_iter().enumerate() {

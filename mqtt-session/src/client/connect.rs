@@ -159,7 +159,7 @@ impl Client {
         } else {
             self.discard_session(); // [MQTT-3.2.2-5], [MQTT-3.1.2-4], [3.1.1: MQTT-3.1.2-6]
         }
-        self.reconcile_subscriptions(session_present && !unknown);
+        self.reconcile_subscriptions((!unknown).then_some(session_present));
         Ok(())
     }
 

@@ -144,7 +144,8 @@ impl Client {
     /// Whether messages have room. While they have none, the Server is not heard, and so not given up for its silence.
     pub(super) fn takes_messages(&self) -> bool {
         let (messages, bytes) = (self.config.max_incoming, self.config.max_incoming_bytes);
-        if !self.inbox.is_full(messages, bytes) {
+        // Before CONNACK no message can come, and CONNACK must not wait for messages of the last connection to be taken.
+        if self.phase != Phase::Online || !self.inbox.is_full(messages, bytes) {
             return true;
         }
         // What is above QoS 0 is bounded by the Receive Maximum, or by the window of a Server that knows none.

@@ -176,15 +176,16 @@ impl Client {
         }
     }
 
-    /// After CONNACK: what the Server has not got is asked for, what it lost need not be taken back.
-    pub(super) fn reconcile_subscriptions(&mut self, session_present: bool) {
-        if session_present {
+    /// After CONNACK: what the Server has not got is asked for, what it lost need not be taken back. `None`: nobody can know
+    /// what it has, so it is asked for everything.
+    pub(super) fn reconcile_subscriptions(&mut self, session_present: Option<bool>) {
+        if session_present == Some(true) {
             return; // what waits is all the difference there is
         }
         let mut waiting = core::mem::take(&mut self.subscriptions.waiting);
         self.subscriptions.place.clear();
         waiting.retain(|_, request| {
-            let keep = request.subscribe.is_some();
+            let keep = request.subscribe.is_some() || session_present.is_none();
             if !keep {
                 self.reply(request.reply, ReasonCode::NoSubscriptionExisted);
             }

@@ -1,6 +1,11 @@
 //! A broker with a fake clock and clients made of bare packets, without any socket.
 #![allow(dead_code)] // each test file uses its part
 
+mod answers;
+pub mod world;
+#[allow(unused_imports)] // likewise
+pub use answers::*;
+
 use bytes::{Bytes, BytesMut};
 use mqtt_session::broker::*;
 use mqtt_session::proto::*;
@@ -21,6 +26,8 @@ pub struct Bench {
     pub store_at_once: bool,
     pub batches: Vec<StoreBatch>,
     links: HashMap<ConnId, Link>,
+    started: Instant,
+    started_wall: UnixTime,
 }
 
 /// The client's end of a connection.
@@ -58,6 +65,8 @@ impl Bench {
             store_at_once: true,
             batches: Vec::new(),
             links: HashMap::new(),
+            started: now,
+            started_wall: wall,
         }
     }
 
@@ -332,4 +341,113 @@ pub fn properties<'a>(all: impl IntoIterator<Item = Property<'a>>) -> Properties
 /// The payload of a PUBLISH as text.
 pub fn text(publish: &Publish) -> &str {
     std::str::from_utf8(&publish.payload).unwrap()
+}
+
+/// All versions.
+pub const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
+
+/// The Packet Identifier of a PUBLISH.
+pub fn id_of(publish: &Publish) -> u16 {
+    publish.delivery.id().expect("QoS 1 or 2").get()
+}
+
+impl Bench {
+    /// Receives everything, completes every QoS flow, and returns what was published to the client, in order.
+    pub fn take(&mut self, client: Client) -> Vec<Publish> {
+        let mut all = Vec::new();
+        while let Some(packet) = self.recv(client) {
+            match packet {
+                Packet::Publish(publish) => {
+                    match publish.delivery {
+                        Delivery::AtMostOnce => {}
+                        Delivery::AtLeastOnce { id, .. } => self.send(client, Packet::PubAck(ack(id.get()))),
+                        Delivery::ExactlyOnce { id, .. } => self.send(client, Packet::PubRec(ack(id.get()))),
+                    }
+                    all.push(publish);
+                }
+                Packet::PubRel(released) => self.send(client, Packet::PubComp(ack(released.id.get()))),
+                other => panic!("expected PUBLISH or PUBREL, got {other:?}"),
+            }
+        }
+        all
+    }
+
+    /// As [`Bench::take`], the payloads alone.
+    pub fn take_texts(&mut self, client: Client) -> Vec<String> {
+        self.take(client).iter().map(|publish| text(publish).to_owned()).collect()
+    }
+
+    /// Queue levels: entries, bytes, on their way.
+    pub fn levels(&self) -> (u64, u64, u64) {
+        let stats = self.broker.stats();
+        (stats.queued, stats.queued_bytes, stats.inflight)
+    }
+
+    /// Publishes at QoS 1 under identifier 10; PUBACK is expected after what the client gets of its own.
+    pub fn publish_to_itself(&mut self, client: Client, topic: &str, payload: &str) {
+        self.send(client, message(topic, payload, QoS::AtLeastOnce));
+        let link = self.links.get_mut(&client.0).unwrap();
+        // Puts PUBACK aside, so that only messages are left to be received.
+        let mut rest = BytesMut::new();
+        let mut acknowledged = false;
+        while let Some(frame) = Frame::split(&mut link.received, u32::MAX).unwrap() {
+            let packet = Packet::decode(frame, link.version).unwrap();
+            if matches!(&packet, Packet::PubAck(ack) if ack.id == pid(10)) {
+                acknowledged = true;
+            } else {
+                packet.encode(link.version, &mut rest).unwrap();
+            }
+        }
+        link.received = rest;
+        assert!(acknowledged, "no PUBACK");
+    }
+
+    /// Acknowledges identifiers 1 to 10 at QoS 1.
+    pub fn take_inflight(&mut self, client: Client) {
+        for id in 1..=10 {
+            self.send(client, Packet::PubAck(ack(id)));
+        }
+    }
+
+    /// Publishes from inside.
+    pub fn inject(&mut self, topic: &str, payload: &str, qos: QoS) {
+        let topic = TopicName::try_from(topic).unwrap();
+        self.broker.publish(self.now, Message { qos, ..Message::new(topic, payload.to_owned()) });
+        self.run();
+    }
+
+    /// Subscribes with a Subscription Identifier.
+    pub fn subscribe_with(&mut self, client: Client, filter: &str, options: impl Into<SubscriptionOptions>, id: u32) {
+        let properties = properties([Property::SubscriptionIdentifier(id)]);
+        let reasons = self.try_subscribe(client, &[(filter, options.into())], properties);
+        assert!(!reasons[0].is_error(), "{reasons:?}");
+    }
+
+    /// All batches so far are stored.
+    pub fn stored(&mut self) {
+        if let Some(last) = self.batches.last() {
+            self.broker.handle_completion(self.now, Completion::Stored { upto: last.seq });
+            self.run();
+        }
+    }
+
+    /// Unsubscribes and returns the Reason Codes.
+    pub fn unsubscribe(&mut self, client: Client, filters: &[&str]) -> Vec<ReasonCode> {
+        let filters = filters.iter().map(|text| filter(text)).collect();
+        self.send(client, Unsubscribe { id: pid(78), filters, properties: Properties::new() });
+        match self.recv(client) {
+            Some(Packet::UnsubAck(ack)) => {
+                assert_eq!(ack.id, pid(78));
+                ack.reasons
+            }
+            other => panic!("expected UNSUBACK, got {other:?}"),
+        }
+    }
+}
+
+/// The Subscription Identifiers of a PUBLISH, ascending.
+pub fn identifiers(publish: &Publish) -> Vec<u32> {
+    let mut all: Vec<u32> = publish.properties.subscription_identifiers().collect();
+    all.sort_unstable();
+    all
 }

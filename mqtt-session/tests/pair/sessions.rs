@@ -198,3 +198,18 @@ fn a_silent_client_is_disconnected_and_its_will_published() {
     let pings = world.take_events(client).iter().filter(|event| matches!(event, Event::Disconnected { .. })).count();
     assert!(pings >= 2, "only the cuts and the attempts while the server was down: {pings}");
 }
+
+#[test]
+fn messages_that_nobody_takes_do_not_keep_connack_away() {
+    let mut world = World::new();
+    let client = world.join(ClientConfig { max_incoming: 1, ..lasting(Version::V5, "c") });
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    let publisher = world.join(config(Version::V5, "p"));
+    for n in 0..3 {
+        world.publish(publisher, "t", &n.to_string(), QoS::AtLeastOnce);
+    }
+    world.cut(client); // with a message in hand
+    world.sleep(Duration::from_secs(60));
+    assert!(world.machine(client).is_connected());
+    assert_eq!(world.texts(client).last().map(String::as_str), Some("2"));
+}

@@ -128,3 +128,20 @@ fn desired_subscriptions_change_while_offline() {
     }
     assert_eq!(world.texts(client), ["keep", "come"]);
 }
+
+#[test]
+fn before_session_present_an_unsubscribe_is_sent_all_the_same() {
+    // 3.1 cannot say whether the session is there: what was unsubscribed offline must not come back.
+    let mut world = World::new();
+    let client = world.join(lasting(Version::V3_1, "c"));
+    world.subscribe(client, "t", QoS::AtLeastOnce);
+    world.brokers[0].up = false;
+    world.cut(client);
+    let now = world.now;
+    world.machine(client).unsubscribe(now, vec![TopicFilter::try_from("t").unwrap()]).unwrap();
+    world.brokers[0].up = true;
+    world.sleep(Duration::from_secs(10));
+    world.publish(client, "t", "x", QoS::AtLeastOnce);
+    assert!(world.messages(client).is_empty());
+    assert_eq!(world.broker().broker.stats().subscriptions, 0);
+}

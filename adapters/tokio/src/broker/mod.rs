@@ -29,6 +29,7 @@ mod greet;
 mod handle;
 mod hooks;
 mod listener;
+mod memory;
 mod outputs;
 mod ready;
 mod report;

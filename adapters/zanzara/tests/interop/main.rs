@@ -15,6 +15,7 @@ mod gmqtt;
 mod mosquitto;
 mod mqttjs;
 mod own_command_line;
+mod own_library;
 mod paho;
 mod seed;
 mod support;

@@ -1,14 +1,28 @@
-//! paho-mqtt (Python), in the versions 3.1, 3.1.1 and 5; the scenarios are in `python/paho_client.py`.
+//! paho-mqtt (Python), in the versions 3.1, 3.1.1 and 5; the scenarios are in `python/paho_client.py` and `python/paho_v5.py`.
 
-use crate::support::{Broker, Process, scenarios, tools};
+use crate::support::{Broker, Process, tools};
 
-scenarios! {
-    tools::python("paho_client.py");
-    levels burst retained overlapping unsubscribing wills offline redelivery takeover large fan publish_properties will_properties
-    subscription_identifiers no_local retain_options receive_maximum topic_alias session_expiry assigned_client_id message_expiry
-    maximum_packet_size shared request_response;
-    alone: server_shutdown;
-    departs: overlapping takeover shared
+mod all_versions {
+    use crate::support::{scenarios, tools};
+
+    scenarios! {
+        tools::python("paho_client.py");
+        levels burst retained overlapping unsubscribing wills offline redelivery takeover large fan;
+        alone: server_shutdown;
+        departs: overlapping takeover
+    }
+}
+
+mod version_5 {
+    use crate::support::{scenarios, tools};
+
+    scenarios! {
+        tools::python("paho_v5.py");
+        publish_properties will_properties subscription_identifiers no_local retain_options receive_maximum topic_alias session_expiry
+        assigned_client_id message_expiry maximum_packet_size shared request_response;
+        alone: limited;
+        departs: shared
+    }
 }
 
 #[test]
@@ -24,4 +38,14 @@ fn a_broker_that_ends_says_goodbye() {
         assert!(broker.terminate().success());
         client.success();
     }
+}
+
+#[test]
+fn a_broker_that_offers_less_says_so() {
+    let Some(mut script) = tools::python("paho_v5.py") else { return };
+    let features = "maximum_qos = 1\nretain = false\nwildcard_subscriptions = false\nshared_subscriptions = false\n";
+    let broker = Broker::configured(&format!(
+        "[connection]\nmax_keep_alive = 30\n[features]\n{features}subscription_identifiers = false\n"
+    ));
+    Process::start(script.args(["limited", &broker.port()])).success();
 }

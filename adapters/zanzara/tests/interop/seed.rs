@@ -1,7 +1,10 @@
-//! The programs that a person tries first, once with MQTT.js and once with our own command line.
+//! The programs that a person tries first, once with MQTT.js, once with our own command line and once with our own library.
 
+use crate::own_library::{run, text};
 use crate::support::{Broker, Process, READY, own, retain, tools};
+use mqtt_tokio::client::{Client, QoS};
 use std::process::Command;
+use std::time::Duration;
 
 /// A program of `node/seed.js`.
 fn node(program: &str, broker: &Broker) -> Command {
@@ -66,4 +69,44 @@ fn offline_mode_with_our_command_line() {
     Process::start(&mut own("pub", &broker, &["-q", "1", "-t", "mqtt/demo", "-m", "hello world!"])).success();
     let woken = Process::start(&mut own("sub", &broker, &[&session[..], &["-C", "1"]].concat()));
     assert_eq!(woken.rest(), ["mqtt/demo hello world!"]);
+}
+
+#[test]
+fn hello_world_with_our_library() {
+    let broker = Broker::start();
+    run(async {
+        let client = Client::connect(&broker.url()).await.expect("a connection");
+        let mut messages = client.subscribe("mqtt/demo", QoS::AtMostOnce).await.expect("a subscription");
+        client.publish("mqtt/demo", "hello world!", QoS::AtMostOnce).await.expect("a socket");
+        assert_eq!(text(&mut messages).await, "hello world!");
+        client.end().await.expect("an end");
+    });
+}
+
+#[test]
+fn a_pattern_with_our_library() {
+    let broker = Broker::start();
+    run(async {
+        let subscriber = Client::connect(&broker.url()).await.expect("a connection");
+        let mut messages = subscriber.subscribe("mqtt/+", QoS::AtMostOnce).await.expect("a subscription");
+        let publisher = Client::connect(&broker.url()).await.expect("a connection");
+        publisher.publish("mqtt/demo", "hello world!", QoS::AtMostOnce).await.expect("a socket");
+        assert_eq!(text(&mut messages).await, "hello world!");
+    });
+}
+
+#[test]
+fn offline_mode_with_our_library() {
+    let broker = Broker::start();
+    run(async {
+        let sleeper = || Client::builder(&broker.url()).client_id("offline").persistent(Duration::MAX).connect();
+        let first = sleeper().await.expect("a connection");
+        first.subscribe("mqtt/demo", QoS::AtLeastOnce).await.expect("a subscription");
+        first.end().await.expect("an end");
+        let publisher = Client::connect(&broker.url()).await.expect("a connection");
+        publisher.publish("mqtt/demo", "hello world!", QoS::AtLeastOnce).await.expect("an acknowledgement");
+        let woken = sleeper().await.expect("a connection");
+        let message = woken.messages().recv().await.expect("a message");
+        assert_eq!((message.topic.as_str(), &message.payload[..]), ("mqtt/demo", &b"hello world!"[..]));
+    });
 }

@@ -7,7 +7,7 @@ use crate::process::{self, Running};
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one measurement found.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ struct Round {
     rate: f64,
     /// Microseconds of the broker's processor time for each delivered message.
     cost: Option<f64>,
+    /// The same of this process: where it comes near the time between two messages, the broker was not the limit.
+    own: f64,
     counts: Counts,
 }
 
@@ -69,14 +71,21 @@ pub(crate) fn compare(arguments: &[String]) -> Result<bool, String> {
 fn measure(address: SocketAddr, pid: Option<u32>, plan: &Plan) -> io::Result<Round> {
     let mut engine = Engine::connect(address, plan)?;
     let before = engine.work(plan.warm_up)?;
-    let (start, time_before) = (Instant::now(), pid.and_then(process::processor_time));
+    let times = || (pid.and_then(process::processor_time), process::processor_time(std::process::id()));
+    let (start, times_before) = (Instant::now(), times());
     let after = engine.work(plan.length)?;
-    let (elapsed, time_after) = (start.elapsed(), pid.and_then(process::processor_time));
+    let (elapsed, times_after) = (start.elapsed(), times());
     let counts = engine.finish()?;
     let delivered = (after.delivered - before.delivered) as f64;
-    let cost =
-        time_before.zip(time_after).map(|(before, after)| after.saturating_sub(before).as_secs_f64() * 1e6 / delivered);
-    Ok(Round { rate: delivered / elapsed.as_secs_f64(), cost, counts })
+    let per_message = |before: Option<Duration>, after: Option<Duration>| {
+        before.zip(after).map(|(before, after)| after.saturating_sub(before).as_secs_f64() * 1e6 / delivered)
+    };
+    Ok(Round {
+        rate: delivered / elapsed.as_secs_f64(),
+        cost: per_message(times_before.0, times_after.0),
+        own: per_message(times_before.1, times_after.1).unwrap_or(f64::NAN),
+        counts,
+    })
 }
 
 /// Prints medians, ratios to the first broker, and what went wrong; whether nothing did.
@@ -87,6 +96,7 @@ fn report(name: &str, rounds: &[Round], base: Option<&[Round]>) -> bool {
     if rounds.iter().any(|round| round.cost.is_some()) {
         let _ = write!(line, "{:>9.3} µs CPU", cost(rounds));
     }
+    let _ = write!(line, "{:>9.3} µs load", median(rounds.iter().map(|round| round.own)));
     if let Some(base) = base.filter(|base| !base.is_empty()) {
         let _ = write!(line, "{:>8.2}× rate{:>7.2}× CPU", rate(rounds) / rate(base), cost(rounds) / cost(base));
     }

@@ -32,8 +32,8 @@ Options (lists are separated by commas; every combination is measured):
   --rounds N        measurements of each broker, in turn                            [3]
 
 A COMMAND may hold {port} and {mosquitto.conf}, a configuration for that port without limits on queues. Where taskset and a second core
-are there, a broker runs on core 0 and the load on core 1. With --pid, and always in a comparison, the processor time of the broker is
-shown in microseconds for each delivered message.
+are there, a broker runs on core 0 and the load on core 1. Processor times are microseconds for each delivered message: the broker's
+(with --pid, and always in a comparison) and the load's own. Where the latter nears the time between two messages, the load is the limit.
 
   load compare --broker mosquitto='mosquitto -c {mosquitto.conf}' \\
                --broker zanzara='target/release/zanzara --listen mqtt://127.0.0.1:{port}' --scenario 10x10,1-100 --qos 0,1

@@ -174,3 +174,36 @@ impl Frame<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Template, frame};
+    use crate::plan::{Plan, Scenario};
+
+    #[test]
+    fn a_message_comes_back_as_it_was_sent() {
+        for (protocol, qos, size) in [(4, 0, 16), (4, 1, 64), (5, 2, 64), (5, 1, 100_000)] {
+            let plan = Plan::new(Scenario::Pairs(1), qos, size, 100, protocol, 0.0, 1.0).expect("a sound plan");
+            let mut bytes = Vec::new();
+            Template::new("load/7", 7, &plan).append(65_536, &mut bytes);
+            let whole = bytes.len();
+            assert!(frame(&bytes[..whole - 1]).expect("no error").is_none(), "half a packet is none");
+            bytes.extend_from_slice(&[0xd0, 0]);
+            let found = frame(&bytes).expect("no error").expect("a packet");
+            assert_eq!((found.kind, found.length), (3, whole));
+            let message = found.message(&plan).expect("a message");
+            assert_eq!((message.qos, message.publisher, message.sequence), (qos, 7, 65_536));
+            assert_eq!(message.id, if qos == 0 { [0, 0] } else { [0, 2] });
+        }
+    }
+
+    #[test]
+    fn scenarios_are_written_as_they_are_read() {
+        for text in ["10x10", "200-1", "1-1000", "50-$4"] {
+            assert_eq!(text.parse::<Scenario>().map(|scenario| scenario.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "3x2", "2-2", "0x0", "x", "1-$0"] {
+            assert_eq!(text.parse::<Scenario>(), Err(()), "{text:?}");
+        }
+    }
+}

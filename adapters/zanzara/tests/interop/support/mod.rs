@@ -1,5 +1,6 @@
 //! What every scenario needs: a broker process, the tools, child processes with a deadline, and a minimal client for preparations.
 
+mod both;
 mod broker;
 mod process;
 mod raw;
@@ -11,6 +12,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub(crate) use both::{against_both, prepared};
 pub(crate) use broker::Broker;
 pub(crate) use process::Process;
 pub(crate) use raw::retain;
