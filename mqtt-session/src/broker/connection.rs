@@ -53,8 +53,6 @@ pub(super) struct Connection {
     /// QoS 1 and 2 messages to the client that are not complete, and how many there may be.
     pub(super) sending: u16,
     pub(super) send_maximum: u16,
-    /// Whether what was on its way waits for the store before it is sent again.
-    pub(super) resuming: bool,
     /// Whether the PUBRELs on their way were sent again on this connection.
     pub(super) released_again: bool,
     /// How many of the session's messages on their way were sent again on this connection.
@@ -110,8 +108,6 @@ pub(super) enum Reply {
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
     Publish(Bytes),
-    /// What was on its way when the last connection ended.
-    Resume,
 }
 
 /// A packet that waits for an authorization.
@@ -162,7 +158,6 @@ impl Connection {
             receiving: 0,
             sending: 0,
             send_maximum: u16::MAX,
-            resuming: false,
             released_again: false,
             resent: 0,
             max_packet_size: u32::MAX,
@@ -377,14 +372,6 @@ impl Broker {
                 self.start_scans(slot, scans);
             }
             Reply::UnsubAck(packet) => self.send(slot, &packet),
-            Reply::Resume => {
-                if let Some(conn) = self.connections.get_mut(slot) {
-                    conn.resuming = false;
-                    if let Some(session) = conn.session {
-                        self.wake(session);
-                    }
-                }
-            }
             Reply::Publish(bytes) => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.tx.push(&bytes);
