@@ -124,7 +124,7 @@ impl Decoder {
     }
 
     /// The next packet of `buf`, or `None` while it is incomplete. After an error the connection is beyond repair and
-    /// is to be closed [MQTT-4.13.1-1] [3.1.1: MQTT-4.8.0-1].
+    /// is to be closed (section 4.13.1).
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Packet>, DecodeError> {
         let Some(first) = buf.first() else { return Ok(None) };
         // Before the frame, so that a stranger cannot have us wait for it.

@@ -33,7 +33,8 @@ pub(crate) struct Place {
     pub(crate) length: usize,
 }
 
-/// For each packet type the values its flags may have, a bit each [MQTT-2.1.3-1] [3.1.1: MQTT-2.2.2-1].
+/// For each packet type the values its flags may have, a bit each [MQTT-2.1.3-1] [3.1.1: MQTT-2.2.2-1]. Another value
+/// ends the connection [3.1.1: MQTT-2.2.2-2].
 static FLAGS: [u16; 16] = {
     const ZERO: u16 = 1;
     // [MQTT-3.6.1-1], [MQTT-3.8.1-1], [MQTT-3.10.1-1] The value is 2. 3.1 has a DUP flag there, for repetitions.

@@ -1,7 +1,7 @@
 //! Packet identifiers (MQTT 5.0 section 2.2.1).
 use core::num::NonZeroU16;
 
-/// A non-zero Packet Identifier [MQTT-2.2.1-3], [MQTT-2.3.1-1].
+/// A non-zero Packet Identifier [MQTT-2.2.1-3] [3.1.1: MQTT-2.3.1-1].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(NonZeroU16);
 

@@ -27,7 +27,7 @@ impl QoS {
 }
 
 /// How one PUBLISH travels: its QoS together with what only that QoS has, so that a QoS 0 packet with an
-/// identifier or with DUP set cannot be built [MQTT-2.2.1-2], [MQTT-3.3.1-2].
+/// identifier or with DUP set cannot be built [MQTT-2.2.1-2] [3.1.1: MQTT-2.3.1-5], [MQTT-3.3.1-2], [MQTT-4.3.1-1].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// QoS 0.

@@ -1,7 +1,7 @@
 //! UTF-8 Encoded Strings (MQTT 5.0 section 1.5.4).
 //!
 //! Invariants: the bytes of every text type were checked when it was built; nothing is normalised or stripped,
-//! a U+FEFF included [MQTT-1.5.4-3].
+//! a U+FEFF included [MQTT-1.5.4-3] [3.1.1: MQTT-1.5.3-3].
 use alloc::string::String;
 use bytes::Bytes;
 use core::{borrow::Borrow, fmt, hash, ops::Deref, str};
@@ -20,9 +20,9 @@ pub struct Utf8String(Bytes);
 pub enum TextError {
     /// Longer than 65,535 bytes [MQTT-4.7.3-3].
     TooLong,
-    /// Not well-formed UTF-8; surrogates U+D800 to U+DFFF included [MQTT-1.5.4-1].
+    /// Not well-formed UTF-8; surrogates U+D800 to U+DFFF included [MQTT-1.5.4-1] [3.1.1: MQTT-1.5.3-1].
     NotUtf8,
-    /// Contains U+0000 [MQTT-1.5.4-2], [MQTT-4.7.3-2].
+    /// Contains U+0000 [MQTT-1.5.4-2] [3.1.1: MQTT-1.5.3-2], [MQTT-4.7.3-2].
     Null,
     /// Empty where at least one character is needed [MQTT-4.7.3-1].
     Empty,
@@ -71,57 +71,88 @@ const fn wild(word: u64) -> u64 {
     odd((word | ONES << 3) ^ (ONES * 0x2B))
 }
 
-/// Whether every byte is ASCII and neither U+0000 nor, if `plain` is set, a wildcard. Eight bytes at a time; the last eight
-/// overlap those before.
-#[inline]
-fn is_clean(bytes: &[u8], plain: bool) -> bool {
-    let look = |word: u64| if plain { odd(word) | wild(word) } else { odd(word) };
-    let mut met = 0;
-    if let Some(last) = bytes.last_chunk::<8>() {
-        for word in bytes.as_chunks::<8>().0 {
-            met |= look(u64::from_le_bytes(*word));
+/// What a walk over a text met, in the high bits of each word.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Survey {
+    odd: u64,
+    wild: u64,
+}
+
+impl Survey {
+    /// Walks over the bytes, eight at a time; the last eight overlap those before.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut survey = Self::default();
+        if let Some(last) = bytes.last_chunk() {
+            let mut rest = bytes;
+            while let Some((word, tail)) = rest.split_first_chunk() {
+                survey.word(u64::from_le_bytes(*word));
+                rest = tail;
+            }
+            survey.word(u64::from_le_bytes(*last));
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            let halves = [u32::from_le_bytes(*first), u32::from_le_bytes(*last)];
+            survey.word(u64::from(halves[0]) | u64::from(halves[1]) << 32);
+        } else {
+            survey.word(short_word(bytes));
         }
-        met |= look(u64::from_le_bytes(*last));
-    } else {
-        for &byte in bytes {
-            met |= look(ONES * u64::from(byte));
-        }
+        survey
     }
-    met & HIGH == 0
+
+    #[inline]
+    fn word(&mut self, word: u64) {
+        self.odd |= odd(word);
+        self.wild |= wild(word);
+    }
+
+    /// ASCII without U+0000.
+    #[inline]
+    pub(crate) const fn is_clean(self) -> bool {
+        self.odd & HIGH == 0
+    }
+
+    /// ASCII without U+0000 and without wildcards.
+    #[inline]
+    pub(crate) const fn is_plain(self) -> bool {
+        (self.odd | self.wild) & HIGH == 0
+    }
+}
+
+/// Less than eight bytes, filled up with a harmless character.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(ONES * 0x78, |word, byte| word << 8 | u64::from(*byte))
 }
 
 /// Checks a UTF-8 Encoded String whose length fits.
 #[inline]
 pub(crate) fn check(bytes: &[u8]) -> Result<(), TextError> {
-    if is_clean(bytes, false) { Ok(()) } else { check_closely(bytes) }
+    if Survey::of(bytes).is_clean() { Ok(()) } else { check_closely(bytes) }
 }
 
 /// Checks a string that must be free of wildcards, such as a Topic Name; it may be empty.
 #[inline]
 pub(crate) fn check_plain(bytes: &[u8]) -> Result<(), TextError> {
-    if is_clean(bytes, true) {
+    if Survey::of(bytes).is_plain() {
         return Ok(());
     }
     check_closely(bytes)?;
     if bytes.iter().copied().any(is_wildcard) { Err(TextError::Wildcard) } else { Ok(()) }
 }
 
-/// Whether the string is neither a text with wildcards nor one that is not ASCII: the common case, found fast.
-#[inline]
-pub(crate) fn is_plain_ascii(bytes: &[u8]) -> bool {
-    is_clean(bytes, true)
-}
-
 /// `+` or `#`.
+#[inline]
 pub(crate) const fn is_wildcard(byte: u8) -> bool {
-    matches!(byte, b'+' | b'#')
+    byte | 8 == b'+'
 }
 
+/// Checks a text that the survey found odd.
 #[cold]
-fn check_closely(bytes: &[u8]) -> Result<(), TextError> {
+pub(crate) fn check_closely(bytes: &[u8]) -> Result<(), TextError> {
+    // [MQTT-1.5.4-2] [3.1.1: MQTT-1.5.3-2]
     if bytes.contains(&0) {
         return Err(TextError::Null);
     }
+    // [MQTT-1.5.4-1] [3.1.1: MQTT-1.5.3-1] This refuses surrogates, too.
     str::from_utf8(bytes).map(drop).map_err(|_| TextError::NotUtf8)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a value of these types obeys the rules of its section; the text is kept as it came, since matching
 //! compares character by character without normalising [MQTT-4.7.3-4].
-use crate::text::{self, TextError, Utf8String, text_type};
+use crate::text::{self, Survey, TextError, Utf8String, text_type};
 use alloc::string::String;
 use bytes::Bytes;
 use core::{borrow::Borrow, fmt, hash, ops::Deref, str};
@@ -157,12 +157,21 @@ impl Ord for TopicFilter {
 pub(crate) fn check_filter(bytes: &[u8]) -> Result<u16, TextError> {
     // [MQTT-4.7.3-1] At least one character.
     let Some(first) = bytes.first() else { return Err(TextError::Empty) };
-    if *first != b'$' && text::is_plain_ascii(bytes) { Ok(0) } else { check_filter_closely(bytes) }
+    let survey = Survey::of(bytes);
+    if !survey.is_clean() {
+        // [MQTT-4.7.3-2] No U+0000.
+        text::check_closely(bytes)?;
+    }
+    if *first == b'$' {
+        return check_shared(bytes);
+    }
+    if !survey.is_plain() {
+        check_levels(bytes)?;
+    }
+    Ok(0)
 }
 
-fn check_filter_closely(bytes: &[u8]) -> Result<u16, TextError> {
-    // [MQTT-4.7.3-2] No U+0000.
-    text::check(bytes)?;
+fn check_shared(bytes: &[u8]) -> Result<u16, TextError> {
     let Some(shared) = bytes.strip_prefix(SHARE.as_bytes()) else {
         check_levels(bytes)?;
         return Ok(0);
@@ -183,18 +192,17 @@ fn check_filter_closely(bytes: &[u8]) -> Result<u16, TextError> {
 
 /// Wildcards stand where they may.
 fn check_levels(filter: &[u8]) -> Result<(), TextError> {
-    let mut before = b'/';
-    let mut rest = filter;
-    while let [byte, tail @ ..] = rest {
-        // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2] `#` only as the whole last level.
-        if *byte == b'#' && !(before == b'/' && tail.is_empty()) {
-            return Err(TextError::MultiLevel);
+    let mut from = 0;
+    while let Some(next) = filter[from..].iter().position(|byte| text::is_wildcard(*byte)) {
+        let at = from + next;
+        let starts_level = at == 0 || filter[at - 1] == b'/';
+        match (filter[at], filter.get(at + 1)) {
+            // [MQTT-4.7.1-1] [3.1.1: MQTT-4.7.1-2] `#` only as the whole last level.
+            (b'#', None) | (b'+', None | Some(b'/')) if starts_level => from = at + 1,
+            (b'#', _) => return Err(TextError::MultiLevel),
+            // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3] `+` only as a whole level.
+            _ => return Err(TextError::SingleLevel),
         }
-        // [MQTT-4.7.1-2] [3.1.1: MQTT-4.7.1-3] `+` only as a whole level.
-        if *byte == b'+' && !(before == b'/' && matches!(tail, [] | [b'/', ..])) {
-            return Err(TextError::SingleLevel);
-        }
-        (before, rest) = (*byte, tail);
     }
     Ok(())
 }

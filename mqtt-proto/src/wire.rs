@@ -147,11 +147,13 @@ pub(crate) const fn var_int_len(value: usize) -> usize {
 /// Writes the first byte and the Remaining Length.
 #[inline]
 pub(crate) fn put_fixed_header(out: &mut BytesMut, first: u8, remaining: usize) {
-    if remaining < 0x80 {
-        out.extend_from_slice(&[first, remaining as u8]);
-    } else {
-        out.extend_from_slice(&[first]);
-        put_var_int(out, remaining);
+    match remaining {
+        0..=0x7F => out.extend_from_slice(&[first, remaining as u8]),
+        0x80..=0x3FFF => out.extend_from_slice(&[first, remaining as u8 | 0x80, (remaining >> 7) as u8]),
+        _ => {
+            out.extend_from_slice(&[first]);
+            put_var_int(out, remaining);
+        }
     }
 }
 

@@ -35,6 +35,7 @@ fn client(version: Version) -> Decoder {
 #[test]
 fn a_server_hears_one_connect_and_first() {
     assert_eq!(refusal(&mut Decoder::server(1000), PINGREQ), "MQTT-3.1.0-1");
+    assert_eq!(refusal(&mut Decoder::server(1000), b"\x00\x00"), "section 2.1.2");
     // The first byte suffices.
     assert_eq!(refusal(&mut Decoder::server(1000), &PINGREQ[..1]), "MQTT-3.1.0-1");
     assert_eq!(refusal(&mut Decoder::server(1000), &[CONNECT, CONNECT].concat()), "MQTT-3.1.0-2");

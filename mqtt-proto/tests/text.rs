@@ -58,6 +58,15 @@ fn texts_behave_as_str() {
     assert_eq!(BTreeMap::from([(ClientId::from_static("c"), 3)]).get("c"), Some(&3));
 }
 
+/// [MQTT-4.7.3-4], [MQTT-1.5.4-3] [3.1.1: MQTT-1.5.3-3]
+#[test]
+fn nothing_is_normalised() {
+    assert_ne!(TopicName::from_static("\u{e9}"), TopicName::from_static("e\u{301}"));
+    assert_ne!(TopicName::from_static("\u{feff}a"), TopicName::from_static("a"));
+    assert_ne!(TopicName::from_static("A"), TopicName::from_static("a"));
+    assert_ne!(TopicFilter::from_static("a/"), TopicFilter::from_static("a"));
+}
+
 #[test]
 fn compact_lets_go_of_the_frame() {
     let frame = Bytes::from_static(b"a/bxxxxxxxx");

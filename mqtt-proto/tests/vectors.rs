@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use common::{Expected, Vector, decode, encode, vectors};
 use mqtt_proto::{FrameRef, Packet, PublishRef};
 
+/// Among others, a CONNECT is validated as a whole [MQTT-3.1.4-1], and QoS 0 goes without DUP [MQTT-4.3.1-1].
 #[test]
 fn every_vector_is_accepted_or_refused_as_it_says() {
     let vectors = vectors();

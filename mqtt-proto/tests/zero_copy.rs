@@ -65,4 +65,7 @@ fn a_frame_of_another_type_is_refused() {
     assert!(Ack::decode(frame(), Version::V5).is_err());
     assert!(Subscribe::decode(frame(), Version::V5).is_err());
     assert!(PublishRef::decode(frame().as_ref(), Version::V5).is_err());
+    // One that has the layout of an acknowledgment.
+    let unsuback = Frame::split(&mut BytesMut::from(&b"\xB0\x02\x00\x01"[..]), 10).unwrap().unwrap();
+    assert!(Ack::decode(unsuback, Version::V3_1_1).is_err());
 }

@@ -156,6 +156,26 @@ fn connack_tells_what_the_server_does_not_offer() {
 }
 
 #[test]
+fn a_maximum_qos_lowers_subscriptions_and_closes_publishers() {
+    // [MQTT-3.2.2-9], [MQTT-3.2.2-10], [MQTT-3.2.2-11]
+    for maximum_qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        let mut bench = Bench::with(|config| config.features.maximum_qos = maximum_qos);
+        let (client, connack) = bench.connect(connect(Version::V5, "c"));
+        assert_eq!(connack.properties.maximum_qos(), Some(maximum_qos));
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            let [granted] = bench.try_subscribe(client, &[("a", qos.into())], Properties::new())[..] else { panic!() };
+            assert_eq!(granted as u8, qos.min(maximum_qos) as u8);
+        }
+        for version in VERSIONS {
+            let (client, _) = bench.connect(connect(version, "d"));
+            bench.send(client, message("b", "x", QoS::ExactlyOnce));
+            let told = version.is_v5().then_some(ReasonCode::QoSNotSupported);
+            assert_eq!(bench.disconnect_reason(client), told);
+        }
+    }
+}
+
+#[test]
 fn response_information_comes_when_asked_for() {
     // [MQTT-3.1.2-28]
     let mut bench =
@@ -239,6 +259,29 @@ fn a_client_that_cannot_take_connack_is_not_let_in() {
     assert_eq!(refused(&mut bench, with(connect(Version::V5, "c"), [Property::MaximumPacketSize(4)])), None);
     assert_eq!((bench.broker.stats().connections, bench.broker.stats().sessions), (0, 0));
     bench.v5("c");
+}
+
+#[test]
+fn a_reply_that_is_too_large_ends_the_connection() {
+    // [MQTT-3.1.2-24]: the client would wait for it forever
+    let small = [Property::MaximumPacketSize(20)];
+    for count in [15, 16] {
+        let mut bench = Bench::new();
+        let (client, _) = bench.connect(with(connect(Version::V5, "c"), small));
+        let filters = (0..count).map(|n| (filter(&n.to_string()), QoS::AtMostOnce.into())).collect();
+        bench.send(client, Subscribe { id: pid(1), filters, properties: Properties::new() });
+        if count == 16 {
+            assert_eq!(bench.disconnect_reason(client), Some(ReasonCode::PacketTooLarge));
+        } else {
+            assert!(matches!(bench.recv(client), Some(Packet::SubAck(_))), "20 bytes");
+        }
+    }
+    let mut bench = asking(|_| {});
+    let method = [Property::AuthenticationMethod("steps")];
+    let client = bench.open(with(with(connect(Version::V5, "c"), small), method));
+    let id = bench.authenticate().id;
+    bench.answer(id, AuthOutcome::Continue { data: Some("a challenge of many bytes".into()) });
+    assert_eq!(bench.refusal(client).unwrap().reason, ReasonCode::PacketTooLarge);
 }
 
 #[test]
@@ -416,6 +459,9 @@ fn who_does_not_speak_mqtt_hears_nothing() {
     let mut input = BytesMut::from(&[0x10, 0xFF, 0x7F][..]);
     let refusal = Greeting::new(&config, mqtt_session::Instant::ZERO).handle_input(&mut input).unwrap_err();
     assert_eq!(refusal.error.reason, ReasonCode::PacketTooLarge);
+    // Whatever packets may be like later, nobody is given hundreds of megabytes for a CONNECT.
+    assert!(greet(&[0x10, 0xFF, 0xFF, 0x3E]).is_ok(), "a little less than a megabyte");
+    assert_eq!(greet(&[0x10, 0x80, 0x80, 0x40]).unwrap_err().error.reason, ReasonCode::PacketTooLarge);
 }
 
 /// A CONNECT with this protocol name, level and flags; the properties of 5.0 are empty.

@@ -59,7 +59,7 @@ fn properties_and_expiry_go_with_the_message() {
     let mut bench = Bench::new();
     let client = bench.v5("c");
     let properties = properties([Property::ContentType("text/plain"), Property::UserProperty("k", "v")]);
-    let expires_at = Some(bench.now + Duration::from_secs(60));
+    let expires_at = Some(bench.now + Duration::from_mins(1));
     let message = Message { retain: true, properties, expires_at, ..Message::new(name("a"), "x") };
     publish(&mut bench, message);
     bench.sleep(Duration::from_secs(20));

@@ -438,7 +438,7 @@ fn take_publish(message: &Published, number: u32, publish: &Publish, session: &m
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_history_keeps_its_promises(history in prop::collection::vec(op(), 1..150)) {

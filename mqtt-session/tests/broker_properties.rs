@@ -214,3 +214,30 @@ fn identifiers_and_expiry_count_towards_the_size() {
     bench.send(publisher, Publish { properties: expiring, ..message("a", &payload, QoS::AtMostOnce) });
     assert_eq!((bench.take(without).len(), bench.take(with).len()), (0, 0));
 }
+
+#[test]
+fn acknowledgments_fit_the_smallest_client() {
+    // [MQTT-3.4.2-2], [MQTT-3.4.2-3], [MQTT-3.5.2-2], [MQTT-3.5.2-3], [MQTT-3.6.2-2], [MQTT-3.6.2-3], [MQTT-3.7.2-2],
+    // [MQTT-3.7.2-3], [MQTT-3.9.2-1], [MQTT-3.9.2-2], [MQTT-3.11.2-1], [MQTT-3.11.2-2]
+    let mut bench = Bench::with(|config| config.connection.max_topic_levels = 1);
+    let client = bench.v5("tiny");
+    bench.cut(client);
+    let client = bench.open(small("tiny", 20, 0));
+    assert!(matches!(bench.recv(client), Some(Packet::ConnAck(_))), "CONNACK itself is small enough");
+    let refused = |qos| message("a/b", "x", qos);
+    bench.send(client, refused(ONE));
+    bench.send(client, refused(QoS::ExactlyOnce));
+    bench.send(client, Packet::PubRel(ack(99)));
+    bench.send(client, Packet::PubRec(ack(98)));
+    let filters = vec![(filter("a/b"), ONE.into()), (filter("c"), ONE.into())];
+    bench.send(client, Subscribe { id: pid(5), filters, properties: Properties::new() });
+    bench.send(client, Unsubscribe { id: pid(6), filters: vec![filter("d")], properties: Properties::new() });
+    let got = bench.recv_all(client);
+    assert_eq!(got.len(), 6, "{got:?}");
+    for packet in got {
+        let mut bytes = bytes::BytesMut::new();
+        packet.encode(Version::V5, &mut bytes).unwrap();
+        assert!(bytes.len() <= 20, "{packet:?}");
+    }
+    assert_eq!(bench.broker.stats().dropped_too_large, 0);
+}

@@ -305,6 +305,25 @@ fn a_scan_goes_on_after_a_reconnect() {
 }
 
 #[test]
+fn a_lost_suback_does_not_cost_the_retained_messages() {
+    // [MQTT-3.3.1-10]
+    let mut bench = Bench::new();
+    let publisher = bench.v5("p");
+    bench.retain(publisher, "a", "kept");
+    let client = bench.connect(persistent(Version::V5, "s", 1000)).0;
+    bench.store_at_once = false;
+    let filters = vec![(filter("a"), handling(RetainHandling::SendIfNew))];
+    bench.send(client, Subscribe { id: pid(1), filters, properties: Properties::new() });
+    bench.cut(client);
+    bench.store_at_once = true;
+    bench.stored();
+    let client = bench.connect(persistent(Version::V5, "s", 1000)).0;
+    assert_eq!(bench.take_texts(client), ["kept"]);
+    bench.subscribe(client, "a", handling(RetainHandling::SendIfNew));
+    bench.assert_silent(client);
+}
+
+#[test]
 fn live_messages_do_not_wait_for_a_scan() {
     let mut bench = Bench::with(|config| config.connection.max_inflight = 1);
     let publisher = bench.v5("p");

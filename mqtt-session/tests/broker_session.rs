@@ -369,7 +369,7 @@ fn sessions_are_bound_to_an_identity() {
 
 #[test]
 fn retained_messages_are_no_part_of_a_session() {
-    // [3.1.1: MQTT-3.1.2.7]
+    // [3.1.1: MQTT-3.1.2-7]
     let mut bench = Bench::new();
     let client = bench.v3("s");
     bench.retain(client, "a", "stays");

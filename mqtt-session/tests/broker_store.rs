@@ -159,6 +159,12 @@ fn acknowledgments_keep_their_order() {
     assert_eq!(ids(bench.recv_all(publisher)), [1, 2]);
     bench.stored();
     assert_eq!(ids(bench.recv_all(publisher)), [3, 4]);
+    // A watermark beyond what was handed out says nothing of the next batch.
+    bench.broker.handle_completion(bench.now, Completion::Stored { upto: StoreSeq(u64::MAX) });
+    bench.send(publisher, message("a", "x", QoS::AtLeastOnce));
+    bench.assert_silent(publisher);
+    bench.stored();
+    bench.recv_all(publisher);
     // An older watermark takes nothing back.
     bench.broker.handle_completion(bench.now, Completion::Stored { upto: first });
     bench.send(publisher, message("nobody", "x", QoS::AtLeastOnce));
@@ -197,6 +203,7 @@ fn clients_before_5_0_are_slowed_down_by_a_slow_store() {
 
 #[test]
 fn what_the_store_lost_is_not_acknowledged() {
+    // [3.1.1: MQTT-4.8.0-2]
     for version in VERSIONS {
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let mut bench = slow_store();

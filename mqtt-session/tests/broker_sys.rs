@@ -1,7 +1,6 @@
 //! `$SYS`: what the broker tells about itself.
 mod common;
 use common::*;
-use mqtt_session::broker::*;
 use mqtt_session::proto::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,8 +8,7 @@ use std::time::Duration;
 fn bench() -> Bench {
     Bench::with(|config| {
         config.sys_interval = Duration::from_secs(10);
-        config.id = "one".to_owned();
-        config.version = "1.2.3".to_owned();
+        (config.id, config.version) = ("one".to_owned(), "1.2.3".to_owned());
     })
 }
 

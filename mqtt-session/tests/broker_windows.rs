@@ -52,6 +52,15 @@ fn more_than_the_servers_receive_maximum_ends_the_connection() {
 }
 
 #[test]
+fn a_receive_maximum_of_zero_counts_as_one() {
+    let mut bench = Bench::with(|config| config.connection.receive_maximum = 0);
+    let (client, connack) = bench.connect(connect(Version::V5, "p"));
+    assert_eq!(connack.properties.receive_maximum(), Some(1));
+    bench.publish(client, "a", "x", QoS::AtLeastOnce);
+    bench.publish(client, "a", "x", QoS::ExactlyOnce);
+}
+
+#[test]
 fn puback_and_refusing_pubrec_free_the_clients_quota() {
     let mut bench = Bench::with(|config| {
         config.connection.receive_maximum = 2;
@@ -151,8 +160,8 @@ fn redelivery_keeps_to_a_smaller_window() {
     bench.send(client, Packet::PubRec(ack(2)));
     bench.cut(client);
     let client = bench.connect(narrow("s", 2, 100)).0;
-    assert_eq!(text(&bench.recv_publish(client)), "1");
     assert_eq!(bench.recv(client), Some(Packet::PubRel(ack(2))));
+    assert_eq!(text(&bench.recv_publish(client)), "1");
     bench.assert_silent(client);
     // An acknowledgment of what was not sent again on this connection counts for the message, not for the window.
     bench.send(client, Packet::PubAck(ack(9)));
@@ -166,6 +175,39 @@ fn redelivery_keeps_to_a_smaller_window() {
     let expected: Vec<String> = [4, 5, 6, 7, 8, 10, 11, 12].iter().map(ToString::to_string).collect();
     assert_eq!(bench.take_texts(client), expected);
     assert_eq!(bench.levels(), (0, 0, 0));
+}
+
+#[test]
+fn pubrel_does_not_wait_for_a_smaller_window() {
+    // [MQTT-3.3.4-10], [MQTT-4.4.0-1], [MQTT-4.6.0-4]
+    let mut bench = Bench::new();
+    let client = bench.connect(narrow("s", 10, 100)).0;
+    bench.subscribe(client, "a", QoS::ExactlyOnce);
+    for id in 1..=6_u16 {
+        bench.inject("a", &id.to_string(), QoS::ExactlyOnce);
+    }
+    for id in 2..=6 {
+        bench.send(client, Packet::PubRec(ack(id)));
+    }
+    bench.cut(client);
+    let client = bench.connect(narrow("s", 2, 100)).0;
+    let releases: Vec<Packet> = (2..=6).map(|id| Packet::PubRel(ack(id))).collect();
+    assert_eq!(bench.recv_all(client), releases);
+    for id in [4, 3, 6] {
+        bench.send(client, Packet::PubComp(ack(id)));
+        bench.assert_silent(client);
+    }
+    // Two are left on their way; a further one makes room.
+    bench.send(client, Packet::PubComp(ack(2)));
+    assert_eq!(text(&bench.recv_publish(client)), "1");
+    bench.inject("a", "7", QoS::AtLeastOnce);
+    bench.assert_silent(client);
+    bench.send(client, Packet::PubComp(ack(5)));
+    assert_eq!(text(&bench.recv_publish(client)), "7");
+    bench.inject("a", "8", QoS::AtLeastOnce);
+    bench.assert_silent(client);
+    bench.send(client, Packet::PubAck(ack(7)));
+    assert_eq!(text(&bench.recv_publish(client)), "8");
 }
 
 #[test]

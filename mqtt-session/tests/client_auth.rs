@@ -32,7 +32,7 @@ fn handshake() -> Net {
     net
 }
 
-// [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5], [MQTT-3.1.2-30]
+// [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5], [MQTT-3.1.2-30], [MQTT-3.15.2-1], [MQTT-3.15.2-3]
 #[test]
 fn an_exchange_before_connack() {
     let mut net = handshake();
@@ -115,6 +115,15 @@ fn an_auth_out_of_turn_is_refused() {
     net.send(auth(ReasonCode::ContinueAuthentication, "TEST", "x"));
     net.send(auth(ReasonCode::ContinueAuthentication, "TEST", "x"));
     net.assert_refused(ReasonCode::ProtocolError, "section 4.12");
+}
+
+// [MQTT-3.15.2-2], [MQTT-3.2.2-15]
+#[test]
+fn an_auth_that_the_server_cannot_take_ends_the_connection() {
+    let mut net = handshake();
+    net.connack(false, &[Property::AuthenticationMethod("TEST"), Property::MaximumPacketSize(20)]);
+    net.client.reauthenticate(net.now, Some("more than twenty bytes of it".into())).unwrap();
+    net.assert_refused(ReasonCode::PacketTooLarge, "MQTT-3.2.2-15");
 }
 
 #[test]

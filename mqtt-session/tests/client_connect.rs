@@ -62,7 +62,7 @@ fn configurations_that_contradict_themselves_are_refused() {
     assert_eq!(check(v3()), None);
 }
 
-// [MQTT-3.1.3-5] Identifiers that are made have digits and letters, 23 at most.
+// [3.1.1: MQTT-3.1.3-7] No session without an identifier. [MQTT-3.1.3-5] Identifiers that are made have digits and letters, 23 at most.
 #[test]
 fn before_v5_an_identifier_is_made_from_the_seed() {
     for version in [Version::V3_1, Version::V3_1_1] {
@@ -117,14 +117,14 @@ fn an_old_session_after_a_clean_start_is_refused() {
     }
 }
 
-// [MQTT-3.2.0-1], [MQTT-3.2.0-2]
+// [MQTT-3.2.0-1], [MQTT-3.2.0-2], [MQTT-3.14.0-1]
 #[test]
 fn connack_comes_first_and_once() {
     for version in VERSIONS {
         let mut net = Net::new(ClientConfig { version, client_id: id("c"), ..ClientConfig::default() });
         net.client.connect(net.now);
         net.accept();
-        net.send(Packet::PingResp);
+        net.send(if version.is_v5() { Packet::Disconnect(ReasonCode::ServerBusy.into()) } else { Packet::PingResp });
         net.assert_refused(ReasonCode::ProtocolError, "MQTT-3.2.0-1");
         let mut net = Net::online(version);
         net.connack(false, &[]);
@@ -297,6 +297,17 @@ fn disconnect_checks_what_the_caller_says() {
     net.go_online(false, &[]);
     net.client.disconnect(net.now, &packet(expiry(9))).unwrap();
     assert_eq!(net.sent_one(), Packet::Disconnect(packet(expiry(9))));
+}
+
+// [MQTT-3.14.2-3], [MQTT-3.14.2-4], [MQTT-3.2.2-15]
+#[test]
+fn a_disconnect_that_is_too_large_says_less() {
+    let mut net = Net::new(ClientConfig { client_id: id("c"), ..ClientConfig::default() });
+    net.go_online(false, &[Property::MaximumPacketSize(20)]);
+    let properties = Properties::builder().with(Property::ReasonString("more than twenty bytes of it")).build();
+    net.client.disconnect(net.now, &Disconnect { reason: ReasonCode::Success, properties }).unwrap();
+    assert_eq!(net.sent_one(), Packet::Disconnect(ReasonCode::Success.into()));
+    assert!(net.closed);
 }
 
 #[test]

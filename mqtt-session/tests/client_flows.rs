@@ -304,8 +304,6 @@ fn check(sent: &[(QoS, u32)], arrived: &[(QoS, u32)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn flows_survive_cut_connections(
         steps in prop::collection::vec(step(), 1..120),

@@ -52,7 +52,7 @@ fn qos1_is_settled_by_puback() {
     }
 }
 
-// [MQTT-4.3.3-1] to [MQTT-4.3.3-5], [MQTT-2.2.1-5], [3.1.1: MQTT-4.3.3-1]
+// [MQTT-4.3.3-1], [MQTT-4.3.3-2], [MQTT-4.3.3-3], [MQTT-4.3.3-4], [MQTT-4.3.3-5], [MQTT-2.2.1-5], [3.1.1: MQTT-4.3.3-1]
 #[test]
 fn qos2_is_settled_by_pubcomp() {
     for version in VERSIONS {
@@ -126,7 +126,7 @@ fn our_own_limit_holds_where_the_server_has_none() {
     assert_eq!(payloads(net.sent()), ["3"]);
 }
 
-// [MQTT-4.4.0-1], [MQTT-3.3.1-1], [MQTT-4.6.0-1], [MQTT-4.6.0-4], [MQTT-4.3.3-6]
+// [MQTT-4.4.0-1], [MQTT-3.3.1-1], [MQTT-3.3.1-3], [3.1.1: MQTT-3.3.1-3], [3.1.1: MQTT-3.1.2-4], [MQTT-4.6.0-1], [MQTT-4.6.0-4], [MQTT-4.3.3-6]
 #[test]
 fn a_resumed_session_sends_again_in_order_with_dup_and_the_same_identifiers() {
     for version in VERSIONS {
@@ -219,6 +219,24 @@ fn a_lost_session_is_discarded_as_configured() {
         let failed = policy == SessionLoss::Fail;
         assert_eq!(net.settled(one), failed.then_some(Err(Failure::SessionLost)));
         assert_eq!(net.settled(queued), None);
+    }
+}
+
+// [3.1.1: MQTT-3.1.2-6], [MQTT-3.1.2-4]
+#[test]
+fn a_clean_session_begins_without_the_old_one() {
+    for version in VERSIONS {
+        let mut net = Net::online(version);
+        let one = net.publish("t", "1", QoS::AtLeastOnce);
+        let two = net.publish("t", "2", QoS::ExactlyOnce);
+        net.send(incoming("t", "in", qos2(1)));
+        net.messages();
+        net.sent();
+        net.reconnect(false);
+        assert!(!as_publish(net.sent_one()).delivery.dup(), "message 1, as a new one");
+        assert_eq!((net.settled(one), net.settled(two)), (None, Some(Err(Failure::SessionLost))));
+        net.send(incoming("t", "another", qos2(1)));
+        assert_eq!(net.messages().len(), 1);
     }
 }
 
@@ -385,7 +403,7 @@ fn expiring(seconds: u32) -> Message {
     Message { properties, ..message("t", "x", QoS::AtLeastOnce) }
 }
 
-// Section 3.3.2.3.3 and [MQTT-4.3.3-7]
+// Section 3.3.2.3.3, [MQTT-4.3.3-7] and [MQTT-4.3.3-13]
 #[test]
 fn message_expiry_counts_from_publish_and_ends_with_the_first_sending() {
     let mut net = Net::new(persistent(Version::V5));

@@ -94,6 +94,29 @@ fn confused_flows_are_refused() {
     net.assert_refused(ReasonCode::ProtocolError, "MQTT-2.2.1-4");
 }
 
+// [MQTT-3.4.2-2], [MQTT-3.4.2-3], [MQTT-3.5.2-2], [MQTT-3.5.2-3], [MQTT-3.6.2-2], [MQTT-3.6.2-3], [MQTT-3.7.2-2], [MQTT-3.7.2-3]
+#[test]
+fn acknowledgments_fit_any_maximum_packet_size() {
+    let mut net = Net::new(persistent());
+    net.go_online(false, &[Property::MaximumPacketSize(12)]);
+    net.publish("t", "x", QoS::ExactlyOnce);
+    net.sent();
+    net.send(Packet::PubRec(ack(pid(1))));
+    net.send(Packet::PubRec(ack(pid(77))));
+    net.send(Packet::PubRel(ack(pid(77))));
+    net.send(incoming("t", "x", qos1(1)));
+    net.send(incoming("t", "x", qos2(2)));
+    net.messages();
+    let sent = net.sent();
+    assert_eq!(sent.len(), 5);
+    for packet in sent {
+        let (Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack)) = &packet else {
+            panic!("{packet:?}")
+        };
+        assert!(ack.properties.is_empty() && packet.encoded_len(Version::V5).unwrap() <= 5);
+    }
+}
+
 // The session remembers QoS 2 identifiers; QoS 1 messages that nobody saw come again instead of twice.
 #[test]
 fn a_resumed_session_repeats_nothing_of_qos2() {
@@ -266,6 +289,34 @@ fn reading_pauses_when_nobody_takes_messages() {
     net.deliver();
     assert_eq!([rest, payloads(&mut net)].concat(), ["1", "2", "3", "4"], "nothing is lost, and the order is kept");
     assert_eq!(net.client.stats().dropped_incoming, 0);
+}
+
+// A server that sends and never reads must not fill our memory with acknowledgments, nor be waited for without end.
+#[test]
+fn unread_acknowledgments_pause_reading_until_the_server_is_given_up() {
+    let mut net = Net::online_with(ClientConfig { keep_alive: 60, ..persistent() });
+    let mut packets = bytes::BytesMut::new();
+    Packet::PubRel(ack(pid(1))).encode(Version::V5, &mut packets).unwrap();
+    let packets = packets.repeat(100_000);
+    net.input.extend_from_slice(&packets);
+    net.client.handle_input(net.now, &mut net.input);
+    assert!(!net.client.wants_read() && net.client.transmit().len() <= 250_000);
+    assert!(!net.input.is_empty());
+    net.now = net.now + secs(60);
+    net.client.handle_timeout(net.now);
+    net.now = net.now + secs(10);
+    net.client.handle_timeout(net.now);
+    assert!(!net.client.is_connected());
+
+    let mut net = Net::online_with(persistent());
+    net.input.extend_from_slice(&packets);
+    net.client.handle_input(net.now, &mut net.input);
+    net.run();
+    assert!(net.readable, "written, so reading goes on");
+    while !net.input.is_empty() {
+        net.deliver();
+    }
+    assert_eq!(net.sent().len(), 100_000);
 }
 
 #[test]

@@ -133,10 +133,19 @@ fn the_assigned_identifier_is_part_of_the_session() {
 }
 
 #[test]
+fn restoring_is_resuming() {
+    let clean = || ClientConfig { clean_start: true, ..config(Version::V5) };
+    let mut net = Net::restore(clean(), busy(Version::V5).0.client.export(Instant::ZERO), Instant::ZERO);
+    assert!(!net.go_online(true, &[]).clean_start);
+    assert!(net.connected().session_present && !net.connected().session_lost);
+}
+
+#[test]
 fn a_server_without_the_session_gets_everything_anew() {
     let (net, tokens) = busy(Version::V5);
     let mut net = Net::restore(config(Version::V5), net.client.export(net.now), Instant::ZERO);
     net.go_online(false, &[]);
+    assert!(net.connected().session_lost);
     assert!(matches!(net.settled(tokens[0]), Some(Err(_))), "QoS 2: nobody knows");
     let sent = net.sent();
     let Packet::Subscribe(subscribe) = &sent[0] else { panic!("{sent:?}") };

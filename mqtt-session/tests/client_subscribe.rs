@@ -46,7 +46,7 @@ fn unsubscribe(net: &mut Net, name: &str) -> Token {
     token
 }
 
-// [MQTT-3.8.4-2], [MQTT-3.8.4-6], [MQTT-2.2.1-6]
+// [MQTT-3.8.4-2], [MQTT-3.8.4-6], [MQTT-3.8.4-7], [MQTT-3.9.3-1], [MQTT-2.2.1-6], [3.1.1: MQTT-3.9.3-1]
 #[test]
 fn one_reason_code_per_filter_settles_the_token() {
     for version in VERSIONS {

@@ -14,7 +14,7 @@ fn drain_tells_everybody_and_then_nothing_is_left() {
     let mut clients: Vec<Raw> = (0..5).map(|number| server.connect(&format!("client {number}"))).collect();
     let greeting = Raw::open(address); // has not said CONNECT
     let broker = server.broker.clone();
-    let drained = server.runtime.spawn(async move { broker.drain(Duration::from_secs(3600)).await });
+    let drained = server.runtime.spawn(async move { broker.drain(Duration::from_hours(1)).await });
     for client in &mut clients {
         assert_eq!(client.disconnected().reason, ReasonCode::ServerShuttingDown);
         assert_eq!(client.receive(), None);
@@ -37,7 +37,7 @@ fn what_was_taken_is_delivered_before_the_end() {
     }
     publisher.ping();
     let broker = server.broker.clone();
-    let drained = server.runtime.spawn(async move { broker.drain(Duration::from_secs(3600)).await });
+    let drained = server.runtime.spawn(async move { broker.drain(Duration::from_hours(1)).await });
     for _ in 0..1000 {
         assert_eq!(subscriber.message().payload.len(), 1000);
     }

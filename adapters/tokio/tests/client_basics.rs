@@ -212,3 +212,22 @@ async fn manual_acknowledgments() {
     client.acknowledge(message.ack.unwrap(), ReasonCode::Success);
     assert!(matches!(conn.read().await, Packet::PubAck(ack) if ack.id.get() == 5));
 }
+
+#[test]
+fn a_runtime_that_goes_first_ends_the_client() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (client, pending) = first.block_on(async {
+        let server = Server::start().await;
+        let client = server.builder().open().unwrap();
+        let pending = client.try_publish("t", "x", Q1).unwrap();
+        (client, pending)
+    });
+    drop(first);
+    second.block_on(soon(async {
+        assert_eq!(pending.await, Err(PublishError::Ended));
+        assert_eq!(client.publish("t", "x", Q1).await, Err(PublishError::Ended));
+        assert!(client.messages().recv().await.is_none());
+        assert!(client.end().await.is_err(), "the message was never sent");
+    }));
+}

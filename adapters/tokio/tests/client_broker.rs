@@ -151,7 +151,7 @@ async fn a_broker_that_drains_is_left_and_found_again() {
     .await;
     let delivery = client.try_publish("t", "queued", QoS::AtLeastOnce).unwrap();
     let address = url.strip_prefix("mqtt://").unwrap();
-    let broker = Broker::builder(Config::default()).listen(&format!("mqtt://{address}")).start().await.unwrap();
+    let broker = Broker::builder(Config::default()).listen(format!("mqtt://{address}")).start().await.unwrap();
     client.reconnect();
     soon(delivery).await.unwrap();
     soon(broker.drain(Duration::ZERO)).await.unwrap();

@@ -22,6 +22,7 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
     let endpoints = endpoints(arguments, &file)?;
     let format = arguments.log_format.unwrap_or(file.log.format);
     logging::start(format, arguments.log_level.unwrap_or(file.log.level));
+    raise_open_files();
     let drain = arguments.drain_timeout.unwrap_or(file.drain_timeout.0);
 
     // It waits for signals and runs hooks; the work is done on the shards' own threads.
@@ -77,6 +78,20 @@ fn endpoints(arguments: &BrokerArgs, file: &File) -> Result<Vec<Endpoint>, Failu
     }
     Ok(endpoints)
 }
+
+/// Lets the process open as many files (connections are files) as the system allows: what it grants unasked is made for
+/// programs of another kind.
+#[cfg(unix)]
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files stays at {current:?}");
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_open_files() {}
 
 /// Waits for a signal, then ends in good order; a second signal ends at once.
 async fn serve(broker: &BrokerHandle, mut signals: Signals, drain: Duration) -> Result<(), Failure> {

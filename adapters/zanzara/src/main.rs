@@ -7,7 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+// Their doc comments are help texts, in which brackets are not links.
+#[allow(rustdoc::broken_intra_doc_links)]
 mod cli;
+#[allow(rustdoc::broken_intra_doc_links)]
 mod client;
 mod config;
 mod exit;

@@ -75,7 +75,7 @@ macro_rules! unsupported {
 encoder_of_one_version!(Connect);
 
 impl Connect {
-    /// Decodes a frame of this type, of any version.
+    /// Decodes a frame of this type, of any version; all of it is validated [MQTT-3.1.4-1].
     pub fn decode(frame: Frame) -> Result<Self, DecodeError> {
         // The version is in the body; CONNECT has no flags in any of them.
         let body = frame.body_of(PacketType::Connect, Version::V5)?;
@@ -90,9 +90,10 @@ impl Connect {
         // [MQTT-3.1.2-9] Will Properties, Topic and Payload are there if and only if the flag says so
         // [3.1.1: MQTT-3.1.2-11].
         let (rest, will) = if flags & flag::WILL != 0 { will(rest, flags, version, &body)? } else { (rest, None) };
-        // [MQTT-3.1.2-16], [MQTT-3.1.2-17] User Name as flagged. [MQTT-3.1.3-12] It is a UTF-8 Encoded String.
+        // [MQTT-3.1.2-16], [MQTT-3.1.2-17] [3.1.1: MQTT-3.1.2-18], [3.1.1: MQTT-3.1.2-19] User Name as flagged.
+        // [MQTT-3.1.3-12] [3.1.1: MQTT-3.1.3-11] It is a UTF-8 Encoded String.
         let (rest, username) = optional(flags & flag::USER_NAME != 0, version, rest, utf8)?;
-        // [MQTT-3.1.2-18], [MQTT-3.1.2-19] Password as flagged.
+        // [MQTT-3.1.2-18], [MQTT-3.1.2-19] [3.1.1: MQTT-3.1.2-20], [3.1.1: MQTT-3.1.2-21] Password as flagged.
         let (rest, password) = optional(flags & flag::PASSWORD != 0, version, rest, binary)?;
         wire::end(rest)?;
         Ok(Self {
@@ -181,7 +182,7 @@ fn will<'a>(input: &'a [u8], flags: u8, version: Version, body: &Bytes) -> Parse
     };
     let (rest, properties) =
         if version.is_v5() { properties::block(WILL, input)? } else { (input, properties::PropertiesRef::default()) };
-    // [MQTT-3.1.3-11] The Will Topic is a UTF-8 Encoded String.
+    // [MQTT-3.1.3-11] [3.1.1: MQTT-3.1.3-10] The Will Topic is a UTF-8 Encoded String.
     let (rest, topic) = binary(rest)?;
     // [MQTT-4.7.3-1] It has at least one character.
     if topic.is_empty() {

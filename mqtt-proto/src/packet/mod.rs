@@ -18,6 +18,7 @@ pub use auth::Auth;
 pub use connack::ConnAck;
 pub use connect::{Connect, Will};
 pub use disconnect::Disconnect;
+use publish::Layout;
 pub use publish::{Publish, PublishRef};
 pub(crate) use publish::{first_byte, put_id};
 pub use suback::SubAck;
@@ -67,22 +68,36 @@ pub enum Packet {
 /// Packet types, with the values of section 2.1.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[allow(missing_docs)]
 pub enum PacketType {
+    /// CONNECT.
     Connect = 1,
+    /// CONNACK.
     ConnAck = 2,
+    /// PUBLISH.
     Publish = 3,
+    /// PUBACK.
     PubAck = 4,
+    /// PUBREC.
     PubRec = 5,
+    /// PUBREL.
     PubRel = 6,
+    /// PUBCOMP.
     PubComp = 7,
+    /// SUBSCRIBE.
     Subscribe = 8,
+    /// SUBACK.
     SubAck = 9,
+    /// UNSUBSCRIBE.
     Unsubscribe = 10,
+    /// UNSUBACK.
     UnsubAck = 11,
+    /// PINGREQ.
     PingReq = 12,
+    /// PINGRESP.
     PingResp = 13,
+    /// DISCONNECT.
     Disconnect = 14,
+    /// AUTH.
     Auth = 15,
 }
 
@@ -227,6 +242,11 @@ impl Packet {
             PacketType::PubRec => Self::PubRec(Ack::decode_ref(frame, version)?),
             PacketType::PubRel => Self::PubRel(Ack::decode_ref(frame, version)?),
             PacketType::PubComp => Self::PubComp(Ack::decode_ref(frame, version)?),
+            PacketType::Publish => {
+                let (place, length) = (frame.place(), frame.len());
+                let layout = Layout::parse(frame.header(), place.start, frame.body(), version)?;
+                return Ok(Some(Self::Publish(layout.cut(buf.split_to(length).freeze()))));
+            }
             _ => {
                 let place = frame.place();
                 return Self::decode(Frame::cut(buf, place), version).map(Some);

@@ -61,6 +61,7 @@ impl Body for SubAck {
     }
 
     fn put_body(&self, version: Version, out: &mut BytesMut) {
+        // [MQTT-3.8.4-6] [3.1.1: MQTT-3.8.4-5] A code for each filter, [MQTT-3.9.3-1] in their order.
         out.extend_from_slice(&self.id.get().to_be_bytes());
         if version.is_v5() {
             self.properties.put(out);

@@ -9,7 +9,7 @@ use crate::{
     TopicFilter, Version,
 };
 use alloc::vec::Vec;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use nom::number::complete::be_u8;
 
 /// SUBSCRIBE (section 3.8).
@@ -37,21 +37,24 @@ impl Subscribe {
         if rest.is_empty() {
             return Err(violation!("a SUBSCRIBE without topic filters", "MQTT-3.8.3-2").into());
         }
-        let mut filters = Vec::with_capacity(count(rest));
+        let mut filters = Vec::with_capacity(count(rest).min(MAX_RESERVED));
         while !rest.is_empty() {
-            let (filter, byte);
-            (rest, filter) = topic_filter(rest, &body)?;
+            let (text, share_len, byte);
+            (rest, (text, share_len)) = topic_filter(rest)?;
             (rest, byte) = be_u8(rest)?;
-            filters.push((filter, options(byte, version)?));
-            let (filter, options) = &filters[filters.len() - 1];
+            let options = options(byte, version)?;
             // [MQTT-3.8.3-4] No Local is not for Shared Subscriptions.
-            if options.no_local && filter.is_shared() {
+            if options.no_local && share_len > 0 {
                 return Err(violation!("No Local on a shared subscription", "MQTT-3.8.3-4").into());
             }
+            filters.push((TopicFilter::trusted(body.slice_ref(text), share_len), options));
         }
         Ok(Self { id, filters, properties: Properties::slice_of(&body, properties) })
     }
 }
+
+/// Room for filters that is made before they are checked; beyond it the list grows as they are read.
+const MAX_RESERVED: usize = 64;
 
 /// How many filters the payload announces, so that the list is allocated once.
 fn count(mut payload: &[u8]) -> usize {
@@ -64,12 +67,11 @@ fn count(mut payload: &[u8]) -> usize {
     count
 }
 
-/// A Topic Filter [MQTT-3.8.3-1], [MQTT-3.10.3-1].
+/// A Topic Filter [MQTT-3.8.3-1], [MQTT-3.10.3-1] and the length of its share name.
 #[inline]
-pub(super) fn topic_filter<'a>(input: &'a [u8], body: &Bytes) -> Parsed<'a, TopicFilter> {
+pub(super) fn topic_filter(input: &[u8]) -> Parsed<'_, (&[u8], u16)> {
     let (rest, text) = binary(input)?;
-    let share_len = check_filter(text).map_err(text_fault)?;
-    Ok((rest, TopicFilter::trusted(body.slice_ref(text), share_len)))
+    Ok((rest, (text, check_filter(text).map_err(text_fault)?)))
 }
 
 #[inline]

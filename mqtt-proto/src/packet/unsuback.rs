@@ -59,6 +59,7 @@ impl Body for UnsubAck {
     }
 
     fn put_body(&self, version: Version, out: &mut BytesMut) {
+        // [MQTT-3.11.3-1] A code for each filter, in their order.
         out.extend_from_slice(&self.id.get().to_be_bytes());
         if version.is_v5() {
             self.properties.put(out);

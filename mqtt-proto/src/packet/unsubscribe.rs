@@ -35,10 +35,10 @@ impl Unsubscribe {
         }
         let mut filters = Vec::new();
         while !rest.is_empty() {
-            let filter;
+            let (text, share_len);
             // [MQTT-3.10.3-1]
-            (rest, filter) = topic_filter(rest, &body)?;
-            filters.push(filter);
+            (rest, (text, share_len)) = topic_filter(rest)?;
+            filters.push(TopicFilter::trusted(body.slice_ref(text), share_len));
         }
         Ok(Self { id, filters, properties: Properties::slice_of(&body, properties) })
     }

@@ -78,7 +78,7 @@ impl<'a> PropertiesRef<'a> {
         self.spans().map(|(id, _, value)| table::read(id, value))
     }
 
-    /// Name and value of every User Property, in order [MQTT-3.3.2-18].
+    /// Name and value of every User Property, in order [MQTT-3.3.2-18], [MQTT-3.1.3-10].
     pub fn user_properties(self) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
         self.of(PropertyId::UserProperty).filter_map(|property| match property {
             Property::UserProperty(name, value) => Some((name, value)),
@@ -167,7 +167,7 @@ impl Properties {
         self.as_ref().iter()
     }
 
-    /// Name and value of every User Property, in order [MQTT-3.3.2-18].
+    /// Name and value of every User Property, in order [MQTT-3.3.2-18], [MQTT-3.1.3-10].
     pub fn user_properties(&self) -> impl Iterator<Item = (&str, &str)> {
         self.as_ref().user_properties()
     }

@@ -23,7 +23,7 @@ pub(super) enum Kind {
     NonzeroFour,
     /// A Variable Byte Integer other than 0.
     NonzeroVar,
-    /// A UTF-8 Encoded String.
+    /// A UTF-8 Encoded String, such as the Content Type [MQTT-3.3.2-19].
     Text,
     /// A UTF-8 Encoded String [MQTT-3.3.2-13] that serves as a Topic Name [MQTT-4.7.3-1], [MQTT-3.3.2-14].
     Topic,

@@ -69,7 +69,7 @@ pub struct ConnectionLimits {
     /// Bytes of the largest packet accepted, announced as Maximum Packet Size. Default 268,435,460: all that the
     /// format allows is 268,435,455 plus a fixed header of 5.
     pub max_packet_size: u32,
-    /// QoS 1 and 2 messages that a client may have on their way to the server, announced as Receive Maximum.
+    /// QoS 1 and 2 messages that a client may have on their way to the server, announced as Receive Maximum; 0 counts as 1.
     /// Default 1,000. Clients before 5.0 are slowed down instead.
     pub receive_maximum: u16,
     /// QoS 1 and 2 messages on their way to a client at once, whatever greater Receive Maximum it allows. Default 1,000.

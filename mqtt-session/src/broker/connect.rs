@@ -6,7 +6,7 @@ use super::io::{Action, AuthOutcome, AuthStage, Authenticate, RequestId};
 use super::publish::exceeds;
 use super::session::{Inflight, Session};
 use super::timers::Timer;
-use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, Output, Request, Verdict};
+use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, MessageId, Output, Request, Verdict};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -70,6 +70,7 @@ impl Broker {
         }
         conn.auth_method = method.map(ToString::to_string);
         if connect.client_id.len() > usize::from(config.connection.max_client_id_bytes) {
+            // [MQTT-3.1.3-8], [3.1.1: MQTT-3.1.3-9]
             return Err(Fault(ReasonCode::ClientIdentifierNotValid, "the Client Identifier is too long"));
         }
         if connect.client_id.is_empty() {
@@ -197,7 +198,8 @@ impl Broker {
         self.tell_readable(slot);
     }
 
-    /// AUTH to the client, with its method [MQTT-4.12.0-5].
+    /// AUTH to the client, with its method [MQTT-4.12.0-5], and without Reason String or User Properties that might not
+    /// fit [MQTT-3.15.2-2], [MQTT-3.15.2-3].
     fn send_auth(&mut self, slot: u32, reason: ReasonCode, data: Option<&[u8]>) {
         let Some(conn) = self.connections.get(slot) else { return };
         let properties = auth_properties(Properties::builder(), conn.auth_method.as_deref(), data).build();
@@ -283,7 +285,10 @@ impl Broker {
         let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
         connack.session_present = session_present;
         self.activate(slot, session, &connect, identity, grant, keep_alive);
-        self.send(slot, &Packet::ConnAck(connack)); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
+        // A session that is to last has to be kept before the client hears of it: else a crash would take back what CONNACK said.
+        let durable = self.sessions.get(session).is_some_and(|session| session.durable);
+        let due = if durable { self.store.due() } else { self.store.watermark };
+        self.reply(slot, due, Reply::ConnAck(Packet::ConnAck(connack))); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
         self.connected_event(slot, &connect, session_present);
         self.arm_connection(slot);
         self.resume(slot);
@@ -300,6 +305,7 @@ impl Broker {
         let mut existing = existing;
         if let Some(session) = existing {
             if connect.clean_start {
+                // [MQTT-3.1.2-4], [MQTT-3.1.4-4]; [3.1.1: MQTT-3.1.2-6], [3.1.1: MQTT-3.1.4-3]
                 // The old connection's Will fires when its session ends (section 3.1.2.5).
                 self.take_over(session);
                 self.end_session(session);
@@ -311,8 +317,9 @@ impl Broker {
         // A takeover ends a session that was not to outlive its connection.
         let existing = existing.and_then(|_| self.by_client_id.get(client_id).copied());
         if let Some(slot) = existing {
-            return (slot, true);
+            return (slot, true); // [MQTT-3.1.2-5], [3.1.1: MQTT-3.1.2-5]
         }
+        // [MQTT-3.1.2-6], [3.1.1: MQTT-3.1.2-4]
         let slot = self.sessions.insert(Session::new(client_id.clone(), identity));
         self.by_client_id.insert(client_id.clone(), slot);
         (slot, false)
@@ -373,15 +380,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
         session.connection = Some(slot);
         session.expiry = expiry;
+        // Once and for all: one that ends with its connection is never resumed, so it has no subscriptions yet.
+        session.durable |= expiry > 0;
         session.will = connect.will.as_ref().map(|will| Arc::new(compact_will(will))); // [MQTT-3.1.2-7]
         if let Some(at) = session.expires_at.take() {
             self.timers.disarm(at, Timer::SessionExpiry(session_slot));
         }
         if let Some(at) = session.will_at.take() {
             self.timers.disarm(at, Timer::Will(session_slot)); // [MQTT-3.1.3-9]
-        }
-        if expiry > 0 {
-            self.make_durable(session_slot);
         }
         self.store_session(session_slot);
         self.stats.connections += 1;
@@ -397,7 +403,7 @@ impl Broker {
         let unsure = session.durable && session.inflight.iter().any(|inflight| inflight.head.qos == QoS::ExactlyOnce);
         let logs: alloc::vec::Vec<u32> = session.cursors.keys().copied().collect();
         for log in logs {
-            session.lag(log);
+            session.lag(log, MessageId::default());
             if let Some(log) = self.logs.get_mut(log) {
                 log.online.insert(session_slot);
             }

@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
     Ack, ClientId, ConnAck, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
-    Property, Publish, ReasonCode, Subscribe, TopicName, Version,
+    Property, Publish, ReasonCode, Subscribe, TopicFilter, TopicName, Version,
 };
 
 /// The state of one connection.
@@ -34,6 +34,8 @@ pub(super) struct Connection {
     /// The session's slot, while the connection is active.
     pub(super) session: Option<u32>,
     pub(super) phase: Phase,
+    /// Whether CONNACK was sent: nothing goes either way before.
+    pub(super) announced: bool,
     pub(super) tx: TxQueue,
     /// Replies that wait for the store, oldest first.
     pub(super) gate: VecDeque<Gated>,
@@ -53,6 +55,8 @@ pub(super) struct Connection {
     pub(super) send_maximum: u16,
     /// Whether what was on its way waits for the store before it is sent again.
     pub(super) resuming: bool,
+    /// Whether the PUBRELs on their way were sent again on this connection.
+    pub(super) released_again: bool,
     /// How many of the session's messages on their way were sent again on this connection.
     pub(super) resent: usize,
     /// The client's Maximum Packet Size.
@@ -96,10 +100,12 @@ pub(super) struct Gated {
 /// A reply, and what goes with it.
 #[derive(Debug)]
 pub(super) enum Reply {
+    /// CONNACK of a connection that is accepted.
+    ConnAck(Packet),
     /// PUBACK, PUBREC or PUBCOMP.
     Ack(Packet),
     /// SUBACK, with the subscriptions whose retained messages follow it.
-    SubAck(Packet, Vec<super::session::Scan>),
+    SubAck(Packet, Vec<TopicFilter>),
     /// UNSUBACK.
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
@@ -144,6 +150,7 @@ impl Connection {
             client_id: connect.client_id.compact(),
             session: None,
             phase: Phase::Authenticating(Box::new(connect)),
+            announced: false,
             tx: TxQueue::new(),
             gate: VecDeque::new(),
             gated_publishes: 0,
@@ -156,6 +163,7 @@ impl Connection {
             sending: 0,
             send_maximum: u16::MAX,
             resuming: false,
+            released_again: false,
             resent: 0,
             max_packet_size: u32::MAX,
             aliases_in: Vec::new(),
@@ -172,7 +180,7 @@ impl Connection {
     }
 
     pub(super) fn is_active(&self) -> bool {
-        matches!(self.phase, Phase::Active)
+        self.announced && matches!(self.phase, Phase::Active)
     }
 
     /// Whether a further QoS 1 or 2 message may be sent [MQTT-3.3.4-9].
@@ -213,7 +221,7 @@ impl Broker {
             conn.is_active()
                 && conn.parked.is_none()
                 && conn.tx.len() < self.config.connection.max_transmit_bytes
-                && conn.gate.len() < usize::from(self.config.connection.receive_maximum)
+                && conn.gate.len() < usize::from(self.config.connection.receive_maximum.max(1))
                 || matches!(conn.phase, Phase::Authenticating(_))
                     && conn.auth_request.is_none()
                     && conn.parked.is_none()
@@ -300,7 +308,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Encodes a packet for a connection. What the client cannot take for its size is dropped [MQTT-3.1.2-24].
+    /// Encodes a packet for a connection. One that is too large for the client [MQTT-3.1.2-24] cannot be left out, since
+    /// the client waits for it: the connection ends.
     pub(super) fn send(&mut self, slot: u32, packet: &Packet) {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if matches!(conn.phase, Phase::Closing) {
@@ -309,6 +318,9 @@ impl Broker {
         let fits = packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size as usize);
         if fits && packet.encode(conn.version, conn.tx.run()).is_ok() {
             self.stats.packets_sent += 1;
+        } else if !matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_)) {
+            let reason = ReasonCode::PacketTooLarge;
+            return self.close(slot, DisconnectReason::Server(reason, "a reply is too large for the client"));
         }
         self.tell_writable(slot);
     }
@@ -348,6 +360,14 @@ impl Broker {
 
     fn release(&mut self, slot: u32, reply: Reply) {
         match reply {
+            Reply::ConnAck(packet) => {
+                if let Some(conn) = self.connections.get_mut(slot) {
+                    conn.announced = true;
+                    let session = conn.session;
+                    self.send(slot, &packet);
+                    session.into_iter().for_each(|session| self.wake(session));
+                }
+            }
             Reply::Ack(packet) => {
                 self.end_receiving(slot, &packet);
                 self.send(slot, &packet);
@@ -360,7 +380,9 @@ impl Broker {
             Reply::Resume => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.resuming = false;
-                    conn.session.into_iter().for_each(|session| self.wake(session));
+                    if let Some(session) = conn.session {
+                        self.wake(session);
+                    }
                 }
             }
             Reply::Publish(bytes) => {
@@ -408,7 +430,7 @@ impl Broker {
     }
 
     /// A batch was lost: what waited for it is refused, never acknowledged. 5.0 publishers get a Reason Code; anything else
-    /// is closed, so that the client finds out what is true when it comes back.
+    /// is closed, so that the client finds out what is true when it comes back [3.1.1: MQTT-4.8.0-2].
     pub(super) fn fail_gates(&mut self, failed: StoreSeq) {
         for slot in self.store.gated.clone() {
             let Some(conn) = self.connections.get_mut(slot) else { continue };
@@ -442,10 +464,11 @@ impl Broker {
         let Some(conn) = self.connections.get(slot) else { return };
         match (&conn.phase, &reason) {
             (Phase::Closing, _) => return,
-            (Phase::Active, DisconnectReason::Server(code, text)) if conn.version.is_v5() => {
+            // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK.
+            (Phase::Active, DisconnectReason::Server(code, text)) if conn.announced && conn.version.is_v5() => {
                 let properties = conn.reason_string(text, true);
                 let reason = farewell(*code);
-                // [MQTT-3.14.2-2]: no Session Expiry Interval in it
+                // No Session Expiry Interval [MQTT-3.14.2-2] and no User Properties [MQTT-3.14.2-4] in it.
                 self.send(slot, &Packet::Disconnect(Disconnect { reason, properties }));
             }
             (Phase::Authenticating(_), DisconnectReason::Server(code, text)) => {
@@ -509,7 +532,7 @@ impl Broker {
             Phase::Active => (keep_alive_limit(conn.keep_alive), ReasonCode::KeepAliveTimeout, "MQTT-3.1.2-22"),
             Phase::Closing => return,
         };
-        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum));
+        let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum.max(1)));
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
             conn.last_input = now; // it is we who do not read: nothing can be said of the client
@@ -536,7 +559,8 @@ fn keep_alive_limit(keep_alive: u16) -> Duration {
     Duration::from_millis(u64::from(keep_alive) * 1500)
 }
 
-/// An acknowledgment without properties.
+/// An acknowledgment without properties, which fits whatever the client takes [MQTT-3.4.2-2], [MQTT-3.4.2-3],
+/// [MQTT-3.5.2-2], [MQTT-3.5.2-3], [MQTT-3.6.2-2], [MQTT-3.6.2-3], [MQTT-3.7.2-2], [MQTT-3.7.2-3].
 pub(super) fn ack(id: PacketId, reason: ReasonCode) -> Ack {
     Ack { id, reason, properties: Properties::new() }
 }

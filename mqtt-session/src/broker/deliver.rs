@@ -1,9 +1,11 @@
 //! Messages to clients: PUBLISH out, with its acknowledgments in (section 4.3, the sender's part; section 4.9).
 //!
-//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9]; what is on its way is sent again in
-//! its first order after a reconnect [MQTT-4.6.0-1]; a session pulls only while its socket has room.
+//! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9], and nothing but PUBLISH waits for
+//! that [MQTT-3.3.4-10]; what is on its way is sent again in its first order after a reconnect [MQTT-4.6.0-1]; a session
+//! pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
-use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
+use super::log::Entry;
+use super::session::{Head, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
@@ -17,6 +19,9 @@ pub(super) const PULL_UP_TO: usize = 256 * 1024;
 
 /// Retained topics looked at in one go, before others have their turn.
 const SCAN_BUDGET: usize = 512;
+
+/// How often a session may look in one go.
+const SCANS_AT_ONCE: u32 = 64;
 
 impl Message {
     /// The parts that all receivers share; no bytes are copied.
@@ -137,25 +142,25 @@ impl Broker {
             return self.settle_origin(slot, &head.origin);
         }
         let (unstored, kept) = (head.origin == Origin::Pushed, message.clone());
+        let record = tracked.then(|| {
+            let group = match head.origin {
+                Origin::Group(group, _) => self.groups.get(group).map(|group| group.filter.clone()),
+                _ => None,
+            };
+            (group, head.retain, head.identifiers.as_slice().to_vec())
+        });
         conn.sending += 1;
         conn.resent += 1;
-        session.inflight.push_back(Inflight {
-            id,
-            message,
-            message_id,
-            head,
-            stage: Stage::Published,
-            attempted: true,
-        });
+        session.inflight.push_back(Inflight { id, message, message_id, head, stage: Stage::Published, counted: true });
         self.stats.inflight += 1;
         if let Some(bytes) = detour {
             conn.gated_publishes += 1;
-            if tracked {
+            if let Some((group, retain, identifiers)) = record {
                 let client_id = session.client_id.clone();
                 if unstored {
                     self.store.push(StoreOp::Message(message_id, kept));
                 }
-                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, released: false });
+                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, group, retain, identifiers });
             }
             self.reply(conn_slot, self.store.due(), Reply::Publish(bytes.freeze()));
         } else {
@@ -196,7 +201,7 @@ impl Broker {
     /// Sends what waits for a session while its connection has credit and room: what was on its way, what was pushed,
     /// retained messages, then the logs.
     fn pull(&mut self, slot: u32) {
-        let most = self.pull_up_to();
+        let (most, mut looks) = (self.pull_up_to(), SCANS_AT_ONCE);
         loop {
             let Some(session) = self.sessions.get(slot) else { return };
             let Some(conn_slot) = session.connection else { return };
@@ -212,7 +217,7 @@ impl Broker {
             }
             let credit = conn.has_credit();
             let progress = (credit && self.pull_pending(slot, conn_slot))
-                || self.pull_retained(slot, conn_slot, credit)
+                || self.pull_retained(slot, conn_slot, credit, &mut looks)
                 || (credit && self.pull_logs(slot, conn_slot));
             if !progress {
                 break;
@@ -229,23 +234,26 @@ impl Broker {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return false };
-        let index = conn.resent;
-        let Some(inflight) = session.inflight.get_mut(index) else { return false };
-        if conn.resuming || !conn.has_credit() {
+        if conn.resuming {
             return false;
         }
-        if inflight.stage == Stage::Released {
-            let packet = Packet::PubRel(ack(inflight.id, ReasonCode::Success));
-            conn.sending += 1;
-            conn.resent += 1;
-            self.send(conn_slot, &packet);
+        if !conn.released_again {
+            self.release_again(slot, conn_slot);
             return true;
         }
+        let index = conn.resent;
+        let Some(inflight) = session.inflight.get_mut(index) else { return false };
+        if inflight.stage == Stage::Released {
+            conn.resent += 1; // PUBREL was sent
+            return true;
+        }
+        if !conn.has_credit() {
+            return false;
+        }
         let expiry = expiry_left(inflight.message.expires_at, now);
-        // [MQTT-3.3.1-1]: DUP, since it was sent before
-        let dup = inflight.attempted;
         let id = Some(inflight.id);
-        if !write_publish(conn, &inflight.message.shared(), id, dup, &inflight.head, expiry) {
+        // [MQTT-3.3.1-1]: DUP, since it was sent before
+        if !write_publish(conn, &inflight.message.shared(), id, true, &inflight.head, expiry) {
             let (id, qos, origin) = (inflight.id, inflight.head.qos, inflight.head.origin.clone());
             let name = session.name.clone();
             session.inflight.remove(index);
@@ -257,11 +265,29 @@ impl Broker {
             self.settle_origin(slot, &origin);
             return true;
         }
-        inflight.attempted = true;
+        inflight.counted = true;
         conn.sending += 1;
         conn.resent += 1;
         self.sent_publish(conn_slot);
         true
+    }
+
+    /// Sends every PUBREL again, before any PUBLISH: they wait for no window [MQTT-3.3.4-10], though each takes from it.
+    fn release_again(&mut self, slot: u32, conn_slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let Some(conn) = self.connections.get_mut(conn_slot) else { return };
+        conn.released_again = true;
+        let mut released = Vec::new();
+        for inflight in &mut session.inflight {
+            inflight.counted = inflight.stage == Stage::Released;
+            if inflight.counted {
+                conn.sending += 1;
+                released.push(inflight.id);
+            }
+        }
+        for id in released {
+            self.send(conn_slot, &Packet::PubRel(ack(id, ReasonCode::Success)));
+        }
     }
 
     fn pull_pending(&mut self, slot: u32, conn_slot: u32) -> bool {
@@ -279,22 +305,29 @@ impl Broker {
         true
     }
 
-    /// Sends one retained message of the oldest scan, or looks for more.
-    fn pull_retained(&mut self, slot: u32, conn_slot: u32, credit: bool) -> bool {
+    /// Sends one retained message of the first scan, or looks for more, `looks` times at most.
+    fn pull_retained(&mut self, slot: u32, conn_slot: u32, credit: bool, looks: &mut u32) -> bool {
         let (now, budget) = (self.now, SCAN_BUDGET);
         let Some(session) = self.sessions.get_mut(slot) else { return false };
-        let Some(scan) = session.scans.front_mut() else { return false };
-        let Some(subscription) = session.subscriptions.get(&scan.filter) else {
-            session.scans.pop_front();
+        let Some(mut first) = session.scans.first_entry() else { return false };
+        let Some(subscription) = session.subscriptions.get(first.key()) else {
+            first.remove();
             return true;
         };
+        let filter = first.key().clone();
+        let scan = first.get_mut();
         let Some(found) = scan.found.front() else {
             if scan.done {
-                session.scans.pop_front();
+                first.remove();
                 return true;
             }
+            if *looks == 0 {
+                self.deferred.push(slot); // many subscriptions at once: others have their turn
+                return false;
+            }
+            *looks -= 1;
             let found = &mut scan.found;
-            let more = self.retained.topics.scan(&scan.filter, &mut scan.cursor, budget, |_, message| {
+            let more = self.retained.topics.scan(&filter, &mut scan.cursor, budget, |_, message| {
                 if !message.is_expired(now) {
                     found.push_back(message.clone());
                 }
@@ -347,18 +380,23 @@ impl Broker {
 
     /// Sends the next message of the logs that a session reads, merged in the order of their arrival.
     fn pull_logs(&mut self, slot: u32, conn_slot: u32) -> bool {
-        let Some(first) = self.first_unread(slot) else { return false };
-        let Some(session) = self.sessions.get_mut(slot) else { return false };
         let mut places = Vec::new();
         let mut head = Head::default();
         let mut wanted = false;
-        let mut entry = None;
-        for key in session.lagging.clone() {
-            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { continue };
-            let Some(here) = log.get(cursor.next).filter(|entry| entry.id == first) else { continue };
+        let mut entry: Option<Entry> = None;
+        while let Some((id, key)) = self.first_unread(slot)
+            && entry.as_ref().is_none_or(|entry| entry.id == id)
+        {
+            let Some(session) = self.sessions.get_mut(slot) else { return false };
+            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { return false };
+            let Some(here) = log.get(cursor.next) else { return false };
             cursor.unacked.push_back(cursor.next);
             places.push((key, cursor.next));
             cursor.next = cursor.next.forward(1);
+            session.lagging.pop_first();
+            cursor.lagging = log.get(cursor.next).map(|next| next.id);
+            session.lagging.extend(cursor.lagging.map(|next| (next, key)));
+            entry = Some(here.clone());
             let Some(subscription) = session.subscriptions.get(&log.filter) else { continue };
             let options = subscription.options;
             if !(options.no_local && here.message.publisher.as_ref() == Some(&session.name)) {
@@ -367,8 +405,8 @@ impl Broker {
                 head.retain |= here.message.retain && options.retain_as_published;
                 head.identifiers.push(subscription.identifier);
             }
-            entry = Some(here.clone());
         }
+        let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(entry) = entry else { return false };
         wanted |= add_pushed(session, &entry.message, &mut head);
         let name = session.name.clone();
@@ -388,15 +426,17 @@ impl Broker {
         true
     }
 
-    /// The oldest unread message of a session's logs. Notes what was lost to limits; forgets logs that are read to their end.
-    fn first_unread(&mut self, slot: u32) -> Option<MessageId> {
+    /// The oldest unread message of a session's logs, and a log that has it. Notes what was lost to limits; forgets logs
+    /// that are read to their end.
+    fn first_unread(&mut self, slot: u32) -> Option<(MessageId, u32)> {
         let session = self.sessions.get_mut(slot)?;
         let mut lost = 0;
         let mut first = None;
-        let logs = &mut self.logs;
-        let cursors = &mut session.cursors;
-        session.lagging.retain(|key| {
-            let (Some(cursor), Some(log)) = (cursors.get_mut(key), logs.get_mut(*key)) else { return false };
+        while let Some((noted, key)) = session.lagging.first().copied() {
+            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else {
+                session.lagging.pop_first();
+                continue;
+            };
             if cursor.next < log.start() {
                 lost += log.start().0 - cursor.next.0;
                 cursor.next = log.start();
@@ -404,15 +444,18 @@ impl Broker {
                 log.move_cursor(cursor.acked, settled);
                 cursor.acked = settled;
             }
-            let Some(entry) = log.get(cursor.next) else {
-                cursor.lagging = false;
-                return false;
-            };
-            first = Some(first.map_or(entry.id, |first: MessageId| first.min(entry.id)));
-            true
-        });
-        let name = session.name.clone();
-        self.count_dropped(DropReason::QueueFull, &name, lost);
+            cursor.lagging = log.get(cursor.next).map(|entry| entry.id);
+            if cursor.lagging == Some(noted) {
+                first = Some((noted, key));
+                break;
+            }
+            session.lagging.pop_first();
+            session.lagging.extend(cursor.lagging.map(|next| (next, key)));
+        }
+        if lost > 0 {
+            let name = session.name.clone();
+            self.count_dropped(DropReason::QueueFull, &name, lost);
+        }
         first
     }
 
@@ -434,6 +477,9 @@ impl Broker {
         let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
         let settled = cursor.acknowledge(at);
         if settled == cursor.acked {
+            if at > settled {
+                self.store.push(StoreOp::Settled(Some(session.client_id.clone()), log.filter.clone(), at));
+            }
             return;
         }
         log.move_cursor(cursor.acked, settled);
@@ -478,9 +524,8 @@ impl Broker {
             return Ok(());
         }
         inflight.stage = Stage::Released; // [MQTT-4.3.3-6]: no PUBLISH under this identifier after PUBREL
-        let message = inflight.message_id;
         if durable {
-            self.store.push(StoreOp::Outgoing { client_id, id, message, released: true });
+            self.store.push(StoreOp::Released(client_id, id));
         }
         let packet = Packet::PubRel(ack(id, ReasonCode::Success)); // [MQTT-4.3.3-4]
         self.reply(slot, if durable { self.store.due() } else { self.store.watermark }, Reply::Ack(packet));
@@ -514,6 +559,8 @@ impl Broker {
         let Some(inflight) = session.inflight.remove(index) else { return };
         if index < conn.resent {
             conn.resent -= 1;
+        }
+        if inflight.counted {
             conn.sending = conn.sending.saturating_sub(1); // [MQTT-4.9.0-2]
         }
         self.stats.inflight -= 1;
@@ -558,13 +605,11 @@ fn write_aside(
 /// What the QoS 0 subscriptions that match as well add to a logged message: it comes once, with all identifiers
 /// [MQTT-3.3.4-4]. Whether any of them wants it.
 fn add_pushed(session: &Session, message: &Message, head: &mut Head) -> bool {
-    if session.subscriptions.len() == session.cursors.len() + session.groups.len() {
-        return false;
-    }
     let own = message.publisher.as_ref() == Some(&session.name);
     let mut wanted = false;
-    for (filter, Subscription { options, identifier, home }) in &session.subscriptions {
-        if *home == Home::Direct && !(own && options.no_local) && trie::matches(filter, &message.topic) {
+    for filter in session.direct.iter().filter(|filter| trie::matches(filter, &message.topic)) {
+        let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(filter) else { continue };
+        if !(own && options.no_local) {
             wanted = true;
             head.retain |= message.retain && options.retain_as_published; // [MQTT-3.3.1-13]
             head.identifiers.push(*identifier);

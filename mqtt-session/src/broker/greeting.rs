@@ -8,6 +8,10 @@ use mqtt_proto::{
     ConnAck, Connect, DecodeError, ErrorKind, Frame, Packet, PacketType, Properties, ReasonCode, Version,
 };
 
+/// Bytes of the largest CONNECT that is waited for, from a peer that nobody knows yet: its five fields of 65,535 bytes
+/// fit several times over.
+const MAX_CONNECT_SIZE: u32 = 1 << 20;
+
 /// The machine of a connection that has not sent its CONNECT yet.
 #[derive(Debug)]
 pub struct Greeting {
@@ -27,7 +31,8 @@ pub struct Refusal {
 impl Greeting {
     /// Starts to wait; [`Greeting::deadline`] is `now` plus the connect timeout.
     pub fn new(config: &Config, now: Instant) -> Self {
-        Self { deadline: now + config.connection.connect_timeout, max_packet_size: config.connection.max_packet_size }
+        let max_packet_size = config.connection.max_packet_size.min(MAX_CONNECT_SIZE);
+        Self { deadline: now + config.connection.connect_timeout, max_packet_size }
     }
 
     /// When to close the connection if CONNECT is not complete.

@@ -14,6 +14,7 @@ use mqtt_proto::{Properties, Property, SharedPublish, TopicFilter, Will};
 impl Broker {
     /// Parts a connection from its session. What the session still has on its way stays with it [MQTT-4.1.0-1].
     pub(super) fn detach(&mut self, slot: u32, reason: DisconnectReason) {
+        self.keep_scans(slot);
         let Some(conn) = self.connections.get_mut(slot) else { return };
         let Some(session_slot) = conn.session.take() else { return };
         let (client_id, peer) = (conn.client_id.clone(), conn.peer.clone());
@@ -64,7 +65,7 @@ impl Broker {
         if let Some(at) = session.will_at.take() {
             self.timers.disarm(at, Timer::Will(slot));
         }
-        let Some(will) = session.will.take() else { return };
+        let Some(will) = session.will.take() else { return }; // [3.1.1: MQTT-3.1.2-12]
         let publisher = session.name.clone();
         self.store_session(slot);
         let expires_at =
@@ -87,7 +88,8 @@ impl Broker {
         }
     }
 
-    /// Ends a session with all that belongs to it; its Will fires if it has not [MQTT-3.1.3-9].
+    /// Ends a session with all that belongs to it [MQTT-4.1.0-2]; its Will fires if it has not [MQTT-3.1.3-9]. Retained
+    /// messages do not belong to it [3.1.1: MQTT-3.1.2-7].
     pub(super) fn end_session(&mut self, slot: u32) {
         self.return_to_groups(slot, true);
         self.fire_will(slot);
@@ -146,7 +148,8 @@ impl Broker {
     }
 }
 
-/// The Will Properties that the published message carries: all but the delay and the expiry, which is counted down.
+/// The Will Properties that the published message carries, in their order [MQTT-3.1.3-10]: all but the delay and the expiry,
+/// which is counted down.
 fn message_properties(will: &Will) -> Properties {
     let own = |property: &Property<'_>| {
         !matches!(property, Property::WillDelayInterval(_) | Property::MessageExpiryInterval(_))

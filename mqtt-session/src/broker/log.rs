@@ -144,13 +144,13 @@ pub(super) struct Cursor {
     pub(super) acked: Position,
     /// Entries that were read and not acknowledged yet, ascending.
     pub(super) unacked: VecDeque<Position>,
-    /// Whether the session knows that there may be something to read.
-    pub(super) lagging: bool,
+    /// Under which message it stands among the session's logs with something to read.
+    pub(super) lagging: Option<MessageId>,
 }
 
 impl Cursor {
     pub(super) fn new(at: Position) -> Self {
-        Self { next: at, acked: at, unacked: VecDeque::new(), lagging: false }
+        Self { next: at, acked: at, unacked: VecDeque::new(), lagging: None }
     }
 
     /// An entry was acknowledged; returns the position before which all are.

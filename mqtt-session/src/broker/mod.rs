@@ -15,8 +15,10 @@ mod ids;
 mod io;
 mod lifetime;
 mod log;
+mod memory;
 mod message;
 mod publish;
+mod restore;
 mod retained;
 mod route;
 mod session;
@@ -37,6 +39,7 @@ pub use io::{
     Action, AuthOutcome, AuthStage, Authenticate, Completion, ConnId, Decision, DisconnectReason, DropReason, Event,
     LocalId, Output, Peer, Request, RequestId,
 };
+pub use memory::MemoryStore;
 pub use message::Message;
 pub use stats::Stats;
 pub use store::{MessageId, Position, SessionRecord, StoreBatch, StoreOp, StoreSeq};
@@ -195,7 +198,7 @@ impl Broker {
             Completion::Authenticated { id, outcome } => self.handle_authenticated(id, outcome),
             Completion::Authorized { id, decision, cache_for } => self.handle_authorized(id, decision, cache_for),
             Completion::Stored { upto } => {
-                self.store.watermark = self.store.watermark.max(upto);
+                self.store.kept(upto);
                 self.open_gates();
             }
             Completion::StoreFailed { seq } => self.fail_gates(seq),
@@ -233,7 +236,8 @@ impl Broker {
         self.serve();
     }
 
-    /// Ends the connection of a client with this Reason Code (an operator's kick). `false`: it has none.
+    /// Ends the connection of a client with this Reason Code (an operator's kick), or with the nearest that a DISCONNECT can
+    /// have. `false`: it has none.
     pub fn handle_kick(&mut self, now: Instant, client_id: &ClientId, reason: ReasonCode) -> bool {
         self.now = now;
         let session = self.by_client_id.get(client_id).and_then(|session| self.sessions.get(*session));
@@ -275,7 +279,7 @@ impl Broker {
     /// The next thing to do. Every `handle_*`, `transmitted`, `publish` and `subscribe` can make more.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(batch) = self.store.take_batch() {
+        if let Some(batch) = self.store.take_batch(self.now, self.wall()) {
             return Some(Output::Request(Request::Store(batch)));
         }
         self.outputs.pop_front()

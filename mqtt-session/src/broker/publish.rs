@@ -34,7 +34,7 @@ impl Broker {
         if publish.delivery.qos() > QoS::AtMostOnce {
             let Some(conn) = self.connections.get_mut(slot) else { return Ok(()) };
             // [MQTT-3.3.4-7], [MQTT-3.3.4-8]; versions before 5.0 know no such limit.
-            if conn.version.is_v5() && conn.receiving >= self.config.connection.receive_maximum {
+            if conn.version.is_v5() && conn.receiving >= self.config.connection.receive_maximum.max(1) {
                 return Err(Fault(ReasonCode::ReceiveMaximumExceeded, "MQTT-3.3.4-7"));
             }
             conn.receiving = conn.receiving.saturating_add(1);
@@ -59,7 +59,7 @@ impl Broker {
             };
         };
         if alias == 0 || alias > maximum {
-            return Err(Fault(ReasonCode::TopicAliasInvalid, "MQTT-3.3.2-9")); // [MQTT-3.3.2-8]
+            return Err(Fault(ReasonCode::TopicAliasInvalid, "MQTT-3.3.2-9")); // [MQTT-3.3.2-8], [MQTT-3.3.2-12]
         }
         let index = usize::from(alias) - 1;
         if let Some(topic) = &publish.topic {

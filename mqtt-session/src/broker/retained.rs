@@ -67,6 +67,17 @@ impl Broker {
         debug_assert!(kept.is_ok(), "a TopicName is a valid topic");
     }
 
+    /// Keeps a message that the store has kept.
+    pub(super) fn restore_retained(&mut self, message: Arc<Message>) {
+        if let Some(at) = message.expires_at {
+            self.retained.expiries.insert((at, message.topic.clone()));
+            self.arm_retained();
+        }
+        let topic = message.topic.clone();
+        let kept = self.retained.topics.insert(&topic, message);
+        debug_assert!(kept.is_ok(), "a TopicName is a valid topic");
+    }
+
     /// One timer for all of them: it fires at the first expiry, or earlier for one that was replaced.
     fn arm_retained(&mut self) {
         let Some((first, _)) = self.retained.expiries.first() else { return };

@@ -90,6 +90,7 @@ impl Broker {
     /// Passes a message on; returns how many receivers it has.
     pub(super) fn route(&mut self, outgoing: &mut Outgoing) -> usize {
         let mut hits = mem::take(&mut self.hits);
+        // [MQTT-3.3.2-3]: whose filter matches, and nobody else; [MQTT-4.5.0-1]: now, before it is acknowledged
         self.subscriptions.matches(&outgoing.shared.topic, &mut self.scratch, |subscriber, terms| {
             hits.push((subscriber, *terms));
         });
@@ -121,7 +122,7 @@ impl Broker {
             let Some(log) = self.logs.get(key) else { continue };
             for session in &log.online {
                 if let Some(session_state) = self.sessions.get_mut(*session) {
-                    session_state.lag(key);
+                    session_state.lag(key, outgoing.id);
                     if !session_state.ready {
                         session_state.ready = true;
                         self.ready.push(*session);
@@ -235,14 +236,17 @@ impl Broker {
         receivers.push((slot, head));
     }
 
-    /// Writes a message to one session at once, or queues it.
+    /// Writes a message to one session at once, or queues it behind those before it [MQTT-4.6.0-5], [MQTT-4.6.0-6].
     fn push(&mut self, outgoing: &mut Outgoing, slot: u32, head: Head, fan_out: bool) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let Some(conn_slot) = session.connection else { return };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let limits = &self.config.connection;
-        let congested = conn.tx.len() >= limits.max_transmit_bytes;
+        let congested = !conn.is_active() || conn.tx.len() >= limits.max_transmit_bytes;
         if head.qos == QoS::AtMostOnce {
+            if !conn.is_active() {
+                return; // CONNACK has still to leave: for messages that nobody keeps, it is not connected yet
+            }
             if congested {
                 let name = session.name.clone();
                 return self.count_dropped(DropReason::SlowReceiver, &name, 1);

@@ -69,10 +69,8 @@ impl Broker {
                 None => group.members.push(Member { session: slot, terms }),
             }
         }
-        if let Some(session) = self.sessions.get_mut(slot)
-            && !session.groups.contains(&key)
-        {
-            session.groups.push(key);
+        if let Some(session) = self.sessions.get_mut(slot) {
+            session.groups.insert(key);
         }
         self.wake_group(key);
         key
@@ -81,7 +79,7 @@ impl Broker {
     /// A session leaves a group; the group ends with its last member.
     pub(super) fn leave_group(&mut self, slot: u32, key: u32) {
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.groups.retain(|group| *group != key);
+            session.groups.remove(&key);
         }
         let Some(group) = self.groups.get_mut(key) else { return };
         group.members.retain(|member| member.session != slot);
@@ -218,12 +216,38 @@ impl Broker {
         self.deliver_now(slot, conn_slot, message, head);
     }
 
+    /// A group of a broker that was restored goes on: `settled` entries are over, `held` ones are on their way to
+    /// members, and those between that are neither come first.
+    pub(super) fn resume_group(&mut self, key: u32, settled: &BTreeSet<Position>, held: &BTreeSet<Position>) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let Some(log) = self.logs.get_mut(group.log) else { return };
+        let last = settled.last().max(held.last());
+        group.cursor.next = last.map_or(log.start(), |last| last.forward(1));
+        let mut at = log.start();
+        while at < group.cursor.next {
+            if !settled.contains(&at) {
+                group.cursor.unacked.push_back(at);
+                if !held.contains(&at) {
+                    group.returned.insert(at);
+                }
+            }
+            at = at.forward(1);
+        }
+        let begun = group.cursor.acked;
+        group.cursor.acked = group.cursor.settled();
+        log.move_cursor(begun, group.cursor.acked);
+        self.wake_group(key);
+    }
+
     /// A member acknowledged an entry, or refused it: it is over for the group [MQTT-4.8.2-6].
     pub(super) fn settle_group(&mut self, key: u32, at: Position) {
         let Some(group) = self.groups.get_mut(key) else { return };
         let Some(log) = self.logs.get_mut(group.log) else { return };
         let settled = group.cursor.acknowledge(at);
         if settled == group.cursor.acked {
+            if at > settled {
+                self.store.push(StoreOp::Settled(None, log.filter.clone(), at));
+            }
             return;
         }
         log.move_cursor(group.cursor.acked, settled);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an acknowledgment leaves only when the batch that carries its change is reported as stored.
 use super::Message;
-use crate::UnixTime;
+use crate::{Instant, UnixTime};
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,6 +25,10 @@ pub struct Position(pub u64);
 pub struct StoreBatch {
     /// The number to report.
     pub seq: StoreSeq,
+    /// When it was handed out, on the clock that [`Message::expires_at`] is of.
+    pub now: Instant,
+    /// The same moment on the clock that survives a restart.
+    pub wall: UnixTime,
     /// The changes, in order.
     pub ops: Vec<StoreOp>,
 }
@@ -56,13 +60,17 @@ pub enum StoreOp {
     Append(TopicFilter, Position, MessageId),
     /// Entries of a log before this position are over.
     Trim(TopicFilter, Position),
-    /// A session has acknowledged all entries of a log before this position.
+    /// A session has acknowledged all entries of a log before this position, or reads it from there on.
     Cursor(ClientId, TopicFilter, Position),
+    /// A session (`None`: the shared group whose log it is) is done with this entry, but not with all before it. Over
+    /// once the session's cursor, or the start of the group's log, is behind it.
+    Settled(Option<ClientId>, TopicFilter, Position),
     /// A QoS 2 Packet Identifier of a client's PUBLISH is in use.
     Incoming(ClientId, PacketId),
     /// It was released.
     IncomingEnd(ClientId, PacketId),
-    /// A message is on its way to a client under this identifier; `released` once PUBREL is due.
+    /// A QoS 2 message is on its way to a client under this identifier. The order in which these come is the order in
+    /// which they are sent again [MQTT-4.6.0-1].
     Outgoing {
         /// To whom.
         client_id: ClientId,
@@ -70,9 +78,15 @@ pub enum StoreOp {
         id: PacketId,
         /// The message.
         message: MessageId,
-        /// PUBREC was received.
-        released: bool,
+        /// The shared subscription that it comes from, if it does.
+        group: Option<TopicFilter>,
+        /// RETAIN flag.
+        retain: bool,
+        /// Subscription Identifiers.
+        identifiers: Vec<u32>,
     },
+    /// PUBREC was received for it: PUBREL is due, and PUBLISH must not be sent again [MQTT-4.3.3-6].
+    Released(ClientId, PacketId),
     /// It was acknowledged.
     OutgoingEnd(ClientId, PacketId),
     /// The retained message of a topic.
@@ -114,17 +128,22 @@ impl Store {
         self.ops.push(op);
     }
 
+    /// The store has kept all batches up to this one.
+    pub(super) fn kept(&mut self, upto: StoreSeq) {
+        self.watermark = self.watermark.max(upto.min(self.handed_out)); // what was not handed out cannot be kept
+    }
+
     /// The batch that must be kept before a reply to the changes so far may leave.
     pub(super) fn due(&self) -> StoreSeq {
         StoreSeq(self.handed_out.0 + u64::from(!self.ops.is_empty()))
     }
 
     /// The batch, if it has changes.
-    pub(super) fn take_batch(&mut self) -> Option<StoreBatch> {
+    pub(super) fn take_batch(&mut self, now: Instant, wall: UnixTime) -> Option<StoreBatch> {
         if self.ops.is_empty() {
             return None;
         }
         self.handed_out.0 += 1;
-        Some(StoreBatch { seq: self.handed_out, ops: core::mem::take(&mut self.ops) })
+        Some(StoreBatch { seq: self.handed_out, now, wall, ops: core::mem::take(&mut self.ops) })
     }
 }

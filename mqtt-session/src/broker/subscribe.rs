@@ -8,12 +8,10 @@ use super::log::Cursor;
 use super::route::{Subscriber, Terms};
 use super::session::{Home, Scan, Subscription};
 use super::{Broker, Event, StoreOp, Verdict};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use mqtt_proto::{
     Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck, Unsubscribe,
 };
-use topic_trie as trie;
 
 impl Broker {
     /// SUBSCRIBE from a client.
@@ -66,7 +64,8 @@ impl Broker {
         self.authorize_subscribe(slot, subscribe, decided);
     }
 
-    /// The Reason Code of a granted subscription: its Maximum QoS, which may be less than was asked for [MQTT-3.8.4-7].
+    /// The Reason Code of a granted subscription: its Maximum QoS, which may be less than was asked for [MQTT-3.8.4-7],
+    /// [MQTT-3.2.2-10].
     fn granted(&self, qos: QoS) -> ReasonCode {
         match qos.min(self.config.features.maximum_qos) {
             QoS::AtMostOnce => ReasonCode::Success,
@@ -86,6 +85,7 @@ impl Broker {
             return Some(ReasonCode::SharedSubscriptionsNotSupported);
         }
         if filter.has_wildcard() && !features.wildcard_subscriptions {
+            // [3.1.1: MQTT-3.8.3-2]
             return Some(ReasonCode::WildcardSubscriptionsNotSupported);
         }
         (identified && !features.subscription_identifiers).then_some(ReasonCode::SubscriptionIdentifiersNotSupported)
@@ -120,7 +120,7 @@ impl Broker {
                 RetainHandling::DoNotSend => false,    // [MQTT-3.3.1-11]
             };
             if send && !filter.is_shared() {
-                scans.push(Scan { filter, cursor: trie::Cursor::new(), found: VecDeque::new(), done: false });
+                scans.push(filter);
             }
         }
         let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
@@ -131,8 +131,8 @@ impl Broker {
                 .filter(|reason| reason.is_error())
                 .for_each(|reason| *reason = ReasonCode::UnspecifiedError);
         }
-        let properties = mqtt_proto::Properties::new();
-        let suback = Packet::SubAck(SubAck { id: subscribe.id, reasons, properties }); // [MQTT-3.8.4-6]
+        let properties = mqtt_proto::Properties::new(); // [MQTT-3.9.2-1], [MQTT-3.9.2-2]
+        let suback = Packet::SubAck(SubAck { id: subscribe.id, reasons, properties }); // [MQTT-3.8.4-6], [MQTT-3.9.3-1]
         let due = if durable { self.store.due() } else { self.store.watermark };
         self.reply(slot, due, Reply::SubAck(suback, scans));
     }
@@ -164,7 +164,7 @@ impl Broker {
             debug_assert!(added.is_ok(), "a TopicFilter is a valid filter");
         }
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.subscriptions.insert(filter.clone(), Subscription { options, identifier, home });
+            session.put_subscription(filter, Subscription { options, identifier, home });
         }
         if durable {
             let filter = filter.clone();
@@ -187,14 +187,18 @@ impl Broker {
             log.online.insert(slot);
         }
         session.cursors.insert(key, Cursor::new(log.end()));
+        self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), log.end()));
         key
     }
 
-    /// Takes a subscription out of where it lives.
+    /// Takes a subscription out of where it lives. What is on its way to the client stays there [MQTT-3.10.4-3].
     pub(super) fn leave_home(&mut self, slot: u32, filter: &TopicFilter, home: Home) {
         match home {
             Home::Direct => {
                 self.subscriptions.remove(filter, Subscriber::Session(slot));
+                if let Some(session) = self.sessions.get_mut(slot) {
+                    session.direct.remove(filter);
+                }
             }
             Home::Group(group) => self.leave_group(slot, group),
             Home::Log(key) => {
@@ -202,8 +206,10 @@ impl Broker {
                 log.online.remove(&slot);
                 if let Some(cursor) = session.cursors.remove(&key) {
                     log.remove_cursor(cursor.acked);
+                    if let Some(next) = cursor.lagging {
+                        session.lagging.remove(&(next, key));
+                    }
                 }
-                session.lagging.retain(|lagging| *lagging != key);
                 let removed = log.trim();
                 self.stats.queued -= removed.entries;
                 self.stats.queued_bytes -= removed.bytes;
@@ -235,7 +241,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(old) = session.subscriptions.remove(filter) else { return false };
         let (durable, client_id) = (session.durable, session.client_id.clone());
-        session.scans.retain(|scan| scan.filter != *filter);
+        session.scans.remove(filter);
         self.leave_home(slot, filter, old.home);
         if durable {
             self.store.push(StoreOp::SubscriptionEnd(client_id.clone(), filter.clone()));
@@ -246,7 +252,7 @@ impl Broker {
         true
     }
 
-    /// UNSUBSCRIBE from a client [MQTT-3.10.4-4] to [MQTT-3.10.4-6].
+    /// UNSUBSCRIBE from a client [MQTT-3.10.4-4], [MQTT-3.10.4-5], [MQTT-3.10.4-6].
     pub(super) fn handle_unsubscribe(&mut self, slot: u32, unsubscribe: &Unsubscribe) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         let durable = self.sessions.get(session_slot).is_some_and(|session| session.durable);
@@ -256,35 +262,32 @@ impl Broker {
             reasons.push(if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted }); // [MQTT-3.11.3-1]
         }
         let due = if durable { self.store.due() } else { self.store.watermark };
-        let properties = mqtt_proto::Properties::new();
+        let properties = mqtt_proto::Properties::new(); // [MQTT-3.11.2-1], [MQTT-3.11.2-2]
         self.reply(slot, due, Reply::UnsubAck(Packet::UnsubAck(UnsubAck { id: unsubscribe.id, reasons, properties })));
     }
 
+    /// The connection is over before SUBACK could leave: the retained messages are owed all the same, since a session that
+    /// lasts has the subscription from now on [MQTT-3.3.1-10].
+    pub(super) fn keep_scans(&mut self, slot: u32) {
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        for gated in core::mem::take(&mut conn.gate) {
+            if let Reply::SubAck(_, scans) = gated.reply {
+                self.start_scans(slot, scans);
+            }
+        }
+    }
+
     /// The scans of new subscriptions begin, behind their SUBACK.
-    pub(super) fn start_scans(&mut self, slot: u32, scans: Vec<Scan>) {
+    pub(super) fn start_scans(&mut self, slot: u32, scans: Vec<TopicFilter>) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         if scans.is_empty() || self.retained.topics.is_empty() {
             return;
         }
         if let Some(session) = self.sessions.get_mut(session_slot) {
-            for scan in scans {
-                session.scans.retain(|old| old.filter != scan.filter); // a new SUBSCRIBE starts over
-                session.scans.push_back(scan);
+            for filter in scans {
+                session.scans.insert(filter, Scan::default()); // a new SUBSCRIBE starts over
             }
             self.wake(session_slot);
-        }
-    }
-
-    /// A session that will outlive its connection reads its QoS 1 and 2 subscriptions from logs from now on.
-    pub(super) fn make_durable(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        if core::mem::replace(&mut session.durable, true) {
-            return;
-        }
-        let all: Vec<(TopicFilter, Subscription)> =
-            session.subscriptions.iter().map(|(filter, subscription)| (filter.clone(), *subscription)).collect();
-        for (filter, subscription) in all {
-            self.add_subscription(slot, &filter, subscription.options, subscription.identifier);
         }
     }
 }

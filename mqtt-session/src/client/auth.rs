@@ -52,6 +52,7 @@ impl Client {
         }
         // Data beyond 65,535 bytes cannot be said in MQTT; the Server refuses the exchange without it.
         let _ = data.map(|data| properties.push(Property::AuthenticationData(data)));
+        // Without Reason String and User Properties [MQTT-3.15.2-3].
         let auth = Packet::Auth(Auth { reason, properties: properties.build() });
         if self.send(now, &auth).is_err() {
             self.refuse(

@@ -157,7 +157,7 @@ impl Client {
         if session_present {
             self.resume_session(now, unknown);
         } else {
-            self.discard_session(); // [MQTT-3.2.2-5], [MQTT-3.1.2-4]
+            self.discard_session(); // [MQTT-3.2.2-5], [MQTT-3.1.2-4], [3.1.1: MQTT-3.1.2-6]
         }
         self.reconcile_subscriptions((!unknown).then_some(session_present));
         Ok(())

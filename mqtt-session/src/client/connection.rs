@@ -63,6 +63,7 @@ impl Client {
         let Phase::Opening { deadline } = self.phase else { return };
         self.tx.clear();
         self.writable_reported = false;
+        self.unwritten_acks = 0;
         self.input_left = 0;
         self.phase = Phase::Handshake { deadline };
         self.send_connect(now);
@@ -104,7 +105,7 @@ impl Client {
                 self.outputs.push_back(Output::Close);
                 self.end(now, DisconnectReason::ConnectTimeout);
             }
-            Phase::Online => match self.keep_alive.deadline(self.wants_read()) {
+            Phase::Online => match self.keep_alive.deadline(self.takes_messages()) {
                 // [MQTT-3.1.2-20]
                 Some((at, Due::Ping)) if at <= now => {
                     let _ = self.send(now, &Packet::PingReq); // two bytes, which no limit forbids
@@ -131,7 +132,7 @@ impl Client {
             Phase::Waiting { until: at } | Phase::Opening { deadline: at } | Phase::Handshake { deadline: at } => {
                 Some(at)
             }
-            Phase::Online => self.keep_alive.deadline(self.wants_read()).map(|(at, _)| at),
+            Phase::Online => self.keep_alive.deadline(self.takes_messages()).map(|(at, _)| at),
         };
         phase.into_iter().chain(self.outbox.next_expiry()).min()
     }
@@ -151,6 +152,7 @@ impl Client {
             let packet = Packet::from(packet.clone());
             packet.check_sender(mqtt_proto::Sender::Client, self.config.version).map_err(|_| StateError::Property)?;
             match self.send(now, &packet) {
+                // [MQTT-3.14.2-3], [MQTT-3.14.2-4] What does not fit is left out.
                 Err(mqtt_proto::EncodeError::TooLarge) => self.send_disconnect(now, ReasonCode::Success),
                 other => other.map_err(|_| StateError::Property)?,
             }
@@ -219,7 +221,7 @@ impl Client {
         self.auth = Exchange::default();
         self.paused = false;
         self.inbox.connection_lost();
-        let requests = self.flights.connection_lost();
+        let requests = self.flights.connection_lost(); // messages stay [MQTT-3.1.2-23], [3.1.1: MQTT-3.1.2-4]
         self.requeue_requests(requests);
         self.outbox.connection_lost();
         let retry_in = if self.may_retry(&reason) {
@@ -279,7 +281,7 @@ impl Client {
         Ok(true)
     }
 
-    /// The decoder has seen to it that CONNACK or AUTH come first [MQTT-3.2.0-1], CONNACK once [MQTT-3.2.0-2], and nothing that only a
+    /// The decoder has seen to it that CONNACK or AUTH come first [MQTT-3.2.0-1], [MQTT-3.14.0-1], CONNACK once [MQTT-3.2.0-2], and nothing that only a
     /// Client sends.
     fn on_packet(&mut self, now: Instant, packet: Packet) -> Result<(), ProtocolError> {
         match packet {

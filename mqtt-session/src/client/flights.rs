@@ -12,9 +12,9 @@ use mqtt_proto::{PacketId, ReasonCode};
 /// What waits for an acknowledgment.
 #[derive(Debug)]
 pub(super) enum Flight {
-    /// A PUBLISH without its PUBACK or PUBREC.
+    /// A PUBLISH without its PUBACK [MQTT-4.3.2-3] or PUBREC [MQTT-4.3.3-3], [3.1.1: MQTT-4.3.3-1].
     Publish(Outgoing),
-    /// A QoS 2 message whose PUBREC came, and whose PUBCOMP is due. The message itself is the Server's now.
+    /// A QoS 2 message whose PUBREC came, and whose PUBCOMP is due [MQTT-4.3.3-5]. The message itself is the Server's now.
     Release { token: Token, reason: ReasonCode, order: u64, on_wire: bool },
     /// A SUBSCRIBE without SUBACK; one request per filter.
     Subscribe(Vec<Request>),

@@ -9,6 +9,9 @@ use crate::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use mqtt_proto::{Ack, Delivery, Packet, PacketId, Publish, QoS, ReasonCode};
 
+/// Acknowledgments, of five bytes at most, that may wait for the socket before reading pauses.
+const MAX_UNWRITTEN_ACKS: usize = 50_000;
+
 /// Received messages and what is owed for them.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -131,10 +134,15 @@ impl Client {
         self.answer(now, token.0, reason);
     }
 
-    /// Whether the transport is to be read. False when messages wait that nobody takes, except while something of ours waits for an
+    /// Whether the transport is to be read. False while the Server does not read our acknowledgments, which must not pile up; and when messages wait that nobody takes, except while something of ours waits for an
     /// acknowledgment that may stand behind them: then reading goes on up to four times the limit, and QoS 0 messages beyond it are dropped and
     /// counted, so that a user who publishes before he takes the next message is never stuck.
     pub fn wants_read(&self) -> bool {
+        self.unwritten_acks < MAX_UNWRITTEN_ACKS && self.takes_messages()
+    }
+
+    /// Whether messages have room. While they have none, the Server is not heard, and so not given up for its silence.
+    pub(super) fn takes_messages(&self) -> bool {
         let (messages, bytes) = (self.config.max_incoming, self.config.max_incoming_bytes);
         // Before CONNACK no message can come, and CONNACK must not wait for messages of the last connection to be taken.
         if self.phase != Phase::Online || !self.inbox.is_full(messages, bytes) {

@@ -15,7 +15,7 @@
 //! - One table gives out the packet identifiers of all packet kinds; none is reused while in flight [MQTT-2.2.1-3].
 //! - A message is sent again on a new connection with a present session only, never otherwise [MQTT-4.4.0-1].
 //! - Acknowledgments leave in the order in which the messages came [MQTT-4.6.0-2], [MQTT-4.6.0-3].
-//! - Each token is settled once. No queue is unbounded.
+//! - Each token is settled once. No queue is unbounded, as long as outputs are polled.
 //! - The Network Connection that the machine asks for carries bytes in order and without loss [MQTT-4.2-1]; that is the adapter's part.
 mod alias;
 mod auth;
@@ -23,6 +23,7 @@ mod backoff;
 mod config;
 mod connect;
 mod connection;
+mod error;
 mod flights;
 mod incoming;
 mod io;
@@ -34,10 +35,8 @@ mod subscriptions;
 pub use alias::AliasPolicy;
 pub use backoff::Backoff;
 pub use config::{ClientConfig, ConfigError, QueueConfig, QueuePolicy, SessionLoss};
-pub use io::{
-    AckToken, AuthStep, Connected, DisconnectReason, Event, Failure, Message, Outcome, Output, ProtocolError,
-    PublishError, Received, ServerLimits, StateError, Stats, SubscribeError, Token,
-};
+pub use error::{DisconnectReason, Failure, ProtocolError, PublishError, StateError, SubscribeError};
+pub use io::{AckToken, AuthStep, Connected, Event, Message, Outcome, Output, Received, ServerLimits, Stats, Token};
 pub use session::{InflightState, QueuedMessage, SessionState, SubscriptionState};
 pub use subscriptions::SubscribeOptions;
 
@@ -93,6 +92,8 @@ pub struct Client {
     tx: TxQueue,
     /// Whether [`Output::Writable`] was reported for what `tx` holds.
     writable_reported: bool,
+    /// Acknowledgments in `tx` since it was last empty.
+    unwritten_acks: usize,
     outputs: VecDeque<Output>,
     flights: Flights,
     outbox: Outbox,
@@ -129,6 +130,7 @@ impl Client {
             keep_alive: KeepAlive::new(0, config.ping_timeout, now),
             tx: TxQueue::new(),
             writable_reported: false,
+            unwritten_acks: 0,
             outputs: VecDeque::new(),
             flights: Flights::new(),
             outbox: Outbox::default(),
@@ -169,6 +171,7 @@ impl Client {
         self.tx.consume(bytes);
         if self.tx.is_empty() {
             self.writable_reported = false;
+            self.unwritten_acks = 0;
         }
         self.pump(now);
     }

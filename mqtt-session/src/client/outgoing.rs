@@ -357,7 +357,9 @@ impl Client {
 
     pub(super) fn send_ack(&mut self, now: Instant, packet: fn(Ack) -> Packet, id: PacketId, reason: ReasonCode) {
         let reason = if self.config.version.is_v5() { reason } else { ReasonCode::Success };
+        // Without Reason String and User Properties, which might not fit [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3].
         let ack = Ack { id, reason, properties: Properties::new() };
+        self.unwritten_acks += 1;
         let _ = self.send(now, &packet(ack)); // five bytes at most: no limit that makes sense forbids them
     }
 
@@ -374,7 +376,7 @@ impl Client {
         }
     }
 
-    /// The Server has no session: neither have we, but for what was never sent [MQTT-3.2.2-5].
+    /// The Server has no session: neither have we, but for what was never sent [MQTT-3.2.2-5], [3.1.1: MQTT-3.1.2-6].
     pub(super) fn discard_session(&mut self) {
         self.inbox.discard_session();
         let republish = self.config.on_session_loss == SessionLoss::Republish;
@@ -395,7 +397,7 @@ impl Client {
         }
     }
 
-    /// Settles queued messages whose time is over. The queue is looked through once a second at most.
+    /// Settles queued messages whose time is over; what was sent once goes its way to the end [MQTT-4.3.3-13]. The queue is looked through once a second at most.
     pub(super) fn drop_expired(&mut self, now: Instant) {
         if self.outbox.next_expiry.is_none_or(|at| at > now) {
             return;

@@ -98,8 +98,8 @@ impl Client {
         }
     }
 
-    /// A client that goes on with an exported session. It is not connected. With `clean_start` the Server, and so the client, begins a new session
-    /// all the same, and [`SessionLoss`](super::SessionLoss) decides what becomes of the messages in flight.
+    /// A client that goes on with an exported session. It is not connected. In 5.0 it resumes whatever `clean_start` says, as after a reconnect;
+    /// before, `clean_start` must be false for that. [`SessionLoss`](super::SessionLoss) decides about messages in flight when the Server has no session.
     pub fn restore(
         config: impl Into<Arc<ClientConfig>>,
         state: SessionState,
@@ -111,6 +111,7 @@ impl Client {
             client.id = state.client_id;
         }
         client.next_token = state.last_token;
+        client.connected_before = true;
         for inflight in state.inflight {
             let order = client.flights.next_order();
             let token = inflight.token;

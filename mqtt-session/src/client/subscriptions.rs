@@ -302,6 +302,7 @@ impl Client {
         Ok(())
     }
 
+    /// Reason Codes come in the order of the filters [MQTT-3.9.3-1], [MQTT-3.11.3-1], [3.1.1: MQTT-3.9.3-1].
     fn answered(&mut self, id: PacketId, reasons: Vec<ReasonCode>) {
         if let Some(Flight::Subscribe(requests) | Flight::Unsubscribe(requests)) = self.flights.remove(id) {
             for (request, reason) in requests.into_iter().zip(reasons) {

@@ -51,6 +51,24 @@ impl Bench {
         }
     }
 
+    /// The broker stops, whatever it was doing; another begins with what the store has kept, on a clock of its own.
+    pub fn crash(&mut self, config: Arc<Config>, store: &MemoryStore) {
+        let wall = self.wall();
+        (self.started, self.now) = (Instant::from_secs(5), Instant::from_secs(5));
+        self.started_wall = wall;
+        self.links.clear();
+        self.requests.clear();
+        self.batches.clear();
+        self.promised = 0;
+        self.broker = Broker::restore(config, [43; 32], self.now, wall, store);
+        self.run();
+    }
+
+    /// The wall-clock time.
+    pub fn wall(&self) -> UnixTime {
+        self.started_wall + (self.now - self.started)
+    }
+
     /// This batch is not kept.
     pub fn store_failed(&mut self, seq: StoreSeq) {
         self.broker.handle_completion(self.now, Completion::StoreFailed { seq });

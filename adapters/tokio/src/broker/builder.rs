@@ -62,6 +62,10 @@ impl Builder {
         if self.shards != 1 {
             return Err(StartError::Shards(self.shards));
         }
+        self.start_shards().await
+    }
+
+    async fn start_shards(self) -> Result<BrokerHandle, StartError> {
         if self.config.authentication == Authentication::Request && self.hooks.is_none() {
             return Err(StartError::NoHooks);
         }
@@ -128,4 +132,46 @@ fn random_seed() -> [u8; 32] {
         word.copy_from_slice(&RandomState::new().hash_one(index).to_le_bytes());
     }
     seed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::time::Duration;
+
+    /// Connects with MQTT 3.1.1, with PINGREQ right behind CONNECT, and waits for both answers.
+    fn connect(address: SocketAddr, client_id: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let length = u8::try_from(client_id.len()).unwrap();
+        let mut bytes = vec![0x10, 12 + length, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, length];
+        bytes.extend_from_slice(client_id.as_bytes());
+        bytes.extend_from_slice(&[0xC0, 0]);
+        stream.write_all(&bytes).unwrap();
+        let mut answer = [0; 6];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [0x20, 2, 0, 0, 0xD0, 0]);
+        stream
+    }
+
+    #[test]
+    fn every_client_finds_its_shard() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let builder = Broker::builder(Config::default()).listen("mqtt://127.0.0.1:0").shards(3);
+        let broker = runtime.block_on(builder.start_shards()).unwrap();
+        let address = broker.local_addrs()[0];
+        let ids: Vec<String> = (0..60).map(|number| format!("client {number}")).collect();
+        let mut first: Vec<TcpStream> = ids.iter().map(|id| connect(address, id)).collect();
+        assert_eq!(runtime.block_on(broker.stats()).unwrap().connections, 60);
+        // Whichever shard accepts, the same client comes to the same one: the second connection takes over.
+        let second: Vec<TcpStream> = ids.iter().map(|id| connect(address, id)).collect();
+        for stream in &mut first {
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        }
+        assert_eq!(runtime.block_on(broker.stats()).unwrap().connections, 60);
+        drop(second);
+        runtime.block_on(broker.drain(Duration::from_secs(20))).unwrap();
+    }
 }

@@ -2,14 +2,17 @@
 //!
 //! Invariant: an error of `accept` never spins and never stops the listener.
 use super::{Endpoint, StartError};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that may wait to be accepted; the system may lower it (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
+/// Silence after which the system asks whether the other end is still there.
+const KEEP_ALIVE: Duration = Duration::from_mins(5);
 
 /// Binds every address of an endpoint: a name such as `localhost` may have one for IPv4 and one for IPv6. An address
 /// that this machine has not is passed over if the name has another.
@@ -45,6 +48,8 @@ fn bind_address(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     if cfg!(unix) {
         socket.set_reuse_address(true)?; // elsewhere it would let two servers share the port
     }
+    // Inherited by the accepted as well: it finds dead peers that never promised a keep alive.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
     socket.set_nonblocking(true)?;
     if cfg!(target_os = "linux") {
         socket.set_tcp_nodelay(true)?; // inherited by the accepted: a system call less for each

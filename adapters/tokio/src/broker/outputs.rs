@@ -53,9 +53,9 @@ impl Shard {
                     Output::Close(conn) => self.end(conn, now),
                     Output::Request(request) => stored = self.request(request).or(stored),
                     Output::Message { subscription, message, retained } => {
-                        if !self.locals.deliver(subscription, LocalMessage { message, retained, missed: 0 }) {
-                            self.unsubscribe(Some(subscription));
-                        }
+                        let message = LocalMessage { message, retained, missed: 0 };
+                        let heard = self.locals.deliver(subscription, message);
+                        self.unsubscribe((!heard).then_some(subscription));
                     }
                     Output::Event(event) => self.reporter.event(now, event),
                     _ => {}

@@ -4,7 +4,7 @@
 //! its own.
 use mqtt_session::Instant;
 use mqtt_session::broker::{DisconnectReason, DropReason, Event};
-use mqtt_session::proto::DecodeError;
+use mqtt_session::proto::{DecodeError, ReasonCode};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -105,56 +105,60 @@ impl Reporter {
         }
     }
 
+    /// Writes the line of an event, unless too many of its kind were written in this second.
     fn log(&mut self, now: Instant, event: &Event) {
+        if let Event::Dropped { receiver, count, reason } = event {
+            self.drops.count(now, *count, *reason);
+            tracing::trace!(receiver = &**receiver, count, ?reason, "dropped");
+            return;
+        }
+        if !Kind::of(event).is_some_and(|kind| self.rate.allow(now, kind)) {
+            return;
+        }
         match event {
             Event::Connected {
                 client_id, peer, identity, version, clean_start, session_present, keep_alive, ..
             } => {
-                if self.rate.allow(now, Kind::Connected) {
-                    let (client, address, user) = (client_id.as_str(), &peer.address, identity.as_deref());
-                    tracing::info!(
-                        client, %address, user, ?version, clean_start, session_present, keep_alive, "client connected"
-                    );
-                }
+                let (client, address, user) = (client_id.as_str(), &peer.address, identity.as_deref());
+                tracing::info!(
+                    client, %address, user, ?version, clean_start, session_present, keep_alive, "client connected"
+                );
             }
             Event::Refused { client_id, peer, reason } => {
-                if self.rate.allow(now, Kind::Refused) {
-                    tracing::warn!(client = client_id.as_str(), address = %peer.address, ?reason, "client refused");
-                }
+                tracing::warn!(client = client_id.as_str(), address = %peer.address, ?reason, "client refused");
             }
             Event::Disconnected { client_id, peer, reason } => {
-                if self.rate.allow(now, Kind::Disconnected) {
-                    log_disconnect(client_id.as_str(), &peer.address, reason);
-                }
+                log_disconnect(client_id.as_str(), &peer.address, reason);
             }
             Event::Subscribed { client_id, filter, qos } => {
-                if self.rate.allow(now, Kind::Subscribed) {
-                    tracing::debug!(client = client_id.as_str(), filter = filter.as_str(), ?qos, "subscribed");
-                }
+                tracing::debug!(client = client_id.as_str(), filter = filter.as_str(), ?qos, "subscribed");
             }
             Event::Unsubscribed { client_id, filter } => {
-                if self.rate.allow(now, Kind::Subscribed) {
-                    tracing::debug!(client = client_id.as_str(), filter = filter.as_str(), "unsubscribed");
-                }
+                tracing::debug!(client = client_id.as_str(), filter = filter.as_str(), "unsubscribed");
             }
             Event::Published { client_id, message } => {
-                if self.rate.allow(now, Kind::Messages) {
-                    let (topic, bytes) = (message.topic.as_str(), message.payload.len());
-                    tracing::debug!(client = client_id.as_deref(), topic, bytes, "published");
-                }
+                let (topic, bytes) = (message.topic.as_str(), message.payload.len());
+                tracing::debug!(client = client_id.as_deref(), topic, bytes, "published");
             }
             Event::Delivered { client_id, message } => {
-                if self.rate.allow(now, Kind::Messages) {
-                    let (topic, bytes) = (message.topic.as_str(), message.payload.len());
-                    tracing::debug!(client = client_id.as_str(), topic, bytes, "delivered");
-                }
-            }
-            Event::Dropped { receiver, count, reason } => {
-                tracing::debug!(receiver = &**receiver, count, ?reason, "dropped");
-                self.drops.count(now, *count, *reason);
+                let (topic, bytes) = (message.topic.as_str(), message.payload.len());
+                tracing::debug!(client = client_id.as_str(), topic, bytes, "delivered");
             }
             _ => {}
         }
+    }
+}
+
+impl Kind {
+    fn of(event: &Event) -> Option<Self> {
+        Some(match event {
+            Event::Connected { .. } => Self::Connected,
+            Event::Refused { .. } => Self::Refused,
+            Event::Disconnected { .. } => Self::Disconnected,
+            Event::Subscribed { .. } | Event::Unsubscribed { .. } => Self::Subscribed,
+            Event::Published { .. } | Event::Delivered { .. } => Self::Messages,
+            _ => return None,
+        })
     }
 }
 
@@ -162,6 +166,11 @@ fn log_disconnect(client: &str, address: &str, reason: &DisconnectReason) {
     match reason {
         DisconnectReason::Client(reason) => tracing::info!(client, %address, ?reason, "client disconnected"),
         DisconnectReason::Lost => tracing::info!(client, %address, "connection lost"),
+        DisconnectReason::Server(reason, why)
+            if matches!(reason, ReasonCode::ServerShuttingDown | ReasonCode::SessionTakenOver) =>
+        {
+            tracing::info!(client, %address, ?reason, why, "connection closed by the server");
+        }
         DisconnectReason::Server(reason, why) => {
             tracing::warn!(client, %address, ?reason, why, "connection closed by the server");
         }

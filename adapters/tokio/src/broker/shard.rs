@@ -23,8 +23,6 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 
-/// Commands that are served in one turn.
-const COMMANDS_PER_TURN: usize = 256;
 /// Bytes read after which the connections that have something to write are served before reading on: it bounds what a
 /// turn can pile up for one receiver.
 const SETTLE_AFTER: usize = 64 * 1024;
@@ -115,13 +113,13 @@ pub(super) struct Shard {
     pub(super) locals: Locals,
     pub(super) reporter: Reporter,
     memory: Meter,
-    inbox: mpsc::Receiver<Command>,
+    pub(super) inbox: mpsc::Receiver<Command>,
     pub(super) peers: Arc<[mpsc::WeakSender<Command>]>,
     pub(super) placement: RandomState,
     pub(super) hooks: Option<Arc<dyn Hooks>>,
     pub(super) runtime: tokio::runtime::Handle,
     /// Set once it stops: when to give up what is still connected.
-    drain_by: Option<Instant>,
+    pub(super) drain_by: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
     /// When `sleep` wakes the driver.
     armed: Option<Instant>,
@@ -301,54 +299,8 @@ impl Shard {
         }
     }
 
-    /// Serves commands; `true`: more of them may wait.
-    fn serve_mailbox(&mut self, now: Instant, cx: &mut Context<'_>) -> bool {
-        for _ in 0..COMMANDS_PER_TURN {
-            match self.inbox.poll_recv(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Some(command)) => self.execute(command, now),
-                Poll::Ready(None) => {
-                    // Nobody holds a handle any more.
-                    if self.drain_by.is_none() {
-                        self.drain(now, now);
-                    }
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    fn execute(&mut self, command: Command, now: Instant) {
-        match command {
-            Command::Adopt(adopted) => self.adopt(*adopted, now),
-            Command::Complete(completion) => self.machine.handle_completion(now, completion),
-            Command::Publish(message) => self.machine.publish(now, message),
-            Command::Subscribe { filter, options, messages, reply } => {
-                let id = self.machine.subscribe(now, &filter, options);
-                if let Some(id) = id {
-                    self.locals.insert(id, messages);
-                }
-                if reply.send(id).is_err() {
-                    // The caller gave up waiting, and nobody else knows the subscription.
-                    self.unsubscribe(id);
-                }
-            }
-            Command::Unsubscribe(id) => self.unsubscribe(Some(id)),
-            Command::Events(events) => self.reporter.subscribe(events),
-            // The answers to callers who gave up waiting are nobody's loss.
-            Command::Stats(reply) => {
-                let _ = reply.send(self.machine.stats());
-            }
-            Command::Kick { client_id, reason, reply } => {
-                let _ = reply.send(self.machine.handle_kick(now, &client_id, reason));
-            }
-            Command::Drain { by } => self.drain(now, by),
-        }
-    }
-
     /// Begins to stop; a second call can only shorten the time.
-    fn drain(&mut self, now: Instant, by: Instant) {
+    pub(super) fn drain(&mut self, now: Instant, by: Instant) {
         if let Some(earlier) = self.drain_by {
             self.drain_by = Some(earlier.min(by));
             return;

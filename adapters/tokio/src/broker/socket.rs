@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 /// Bytes that one connection may bring in one turn of the driver: enough to spread the system calls over hundreds of
 /// packets, little enough for the caches and for fairness.
-const READ_SIZE: usize = 64 * 1024;
+const READ_SIZE: usize = 128 * 1024;
 /// An incomplete packet of at most this many bytes is copied in front of the next read into the shared buffer; a
 /// longer one gets a buffer of its own and is read into directly.
 const SHARED_UP_TO: usize = 4 * 1024;

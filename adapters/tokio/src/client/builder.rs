@@ -201,7 +201,7 @@ impl Builder {
             None => machine::Client::new(self.config, seed, now)?,
         };
         let shared = Arc::new(Shared::new(machine, Routes::new(self.capacity, self.lagging)));
-        tokio::spawn(driver::run(Arc::clone(&shared), servers));
+        driver::spawn(Arc::clone(&shared), servers);
         Ok(Client { handle: Arc::new(Handle(shared)) })
     }
 }

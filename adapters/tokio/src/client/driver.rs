@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 const READ_SIZE: usize = 64 * 1024;
 /// Chunks of one vectored write.
 const SLICES: usize = 64;
-/// Writes in one turn; then reading has its turn too.
+/// Writes in one turn.
 const WRITES: usize = 16;
 /// How long a connection that the machine gave up may take to write its last bytes.
 const LINGER: Duration = Duration::from_secs(1);
@@ -56,11 +56,11 @@ enum Woken {
     Other,
 }
 
-pub(super) async fn run(shared: Arc<Shared>, servers: Vec<Server>) {
+/// Starts the task. The driver exists before it is first polled, so that a runtime that never polls it ends the client too.
+pub(super) fn spawn(shared: Arc<Shared>, servers: Vec<Server>) {
     let mut driver = Driver { shared, servers, link: Link::Down, input: BytesMut::new(), blocked: None };
     driver.shared.call(|inner, now| inner.machine.connect(now));
-    while !driver.turn().await {}
-    driver.finish();
+    tokio::spawn(async move { while !driver.turn().await {} });
 }
 
 struct Driver {
@@ -75,15 +75,20 @@ struct Driver {
 impl Driver {
     /// Does what there is to do and waits for the next thing; `true` when the client has ended.
     async fn turn(&mut self) -> bool {
+        let mut writes = 0;
         loop {
             self.take_messages();
             match self.next_task() {
                 Some(Task::Connect(server)) => self.link = Link::Opening(server, open(&self.servers[server])),
                 Some(Task::Close) => self.close().await,
-                None => break,
+                None if !self.write() => break, // what was written makes room, and so new outputs
+                None if writes == WRITES => {
+                    self.shared.wake.notify_one(); // reading has its turn too
+                    break;
+                }
+                None => writes += 1,
             }
         }
-        self.write();
         self.shared.room.notify_waiters();
         if self.end_if_due().await {
             return true;
@@ -154,22 +159,25 @@ impl Driver {
         }
     }
 
-    fn write(&mut self) {
-        let Link::Up(server, stream) = &self.link else { return };
+    /// Writes once what the socket takes; `false` if nothing.
+    fn write(&mut self) -> bool {
+        let Link::Up(server, stream) = &self.link else { return false };
         let mut inner = self.shared.lock();
-        for _ in 0..WRITES {
-            if inner.machine.transmit().is_empty() {
-                return;
+        if inner.machine.transmit().is_empty() {
+            return false;
+        }
+        match write_some(stream, &inner) {
+            Ok(written) => {
+                inner.machine.transmitted(self.shared.now(), written);
+                true
             }
-            match write_some(stream, &inner) {
-                Ok(written) => inner.machine.transmitted(self.shared.now(), written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    inner.io_error = Some((self.servers[*server].name.clone(), error));
-                    drop(inner);
-                    self.lost();
-                    return;
-                }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => {
+                tracing::debug!(%error, "cannot write");
+                inner.io_error = Some((self.servers[*server].name.clone(), error));
+                drop(inner);
+                self.lost();
+                false
             }
         }
     }
@@ -185,6 +193,7 @@ impl Driver {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
+                tracing::debug!(%error, "cannot read");
                 self.shared.lock().io_error = Some((self.servers[*server].name.clone(), error));
                 self.lost();
             }
@@ -209,6 +218,7 @@ impl Driver {
                 self.shared.lock().machine.handle_connected(now);
             }
             Err(error) => {
+                tracing::debug!(server = %self.servers[server].name, %error, "cannot connect");
                 self.shared.lock().io_error = Some((self.servers[server].name.clone(), error));
                 self.lost();
             }
@@ -249,35 +259,22 @@ impl Driver {
 
     /// Ends when that was asked for, and either nothing is left to do or the time is over.
     async fn end_if_due(&mut self) -> bool {
-        let unfinished = {
+        {
             let mut inner = self.shared.lock();
             let Some(deadline) = inner.ending else { return false };
             let drained = inner.machine.is_drained();
             if !drained && deadline > tokio::time::Instant::now() && !inner.machine.is_idle() {
                 return false;
             }
-            let unfinished = inner.machine.unfinished();
             let now = self.shared.now();
             let _ = inner.machine.disconnect(now, &ReasonCode::NORMAL_DISCONNECTION.into());
-            unfinished
-        };
+        }
         while let Some(task) = self.next_task() {
             if matches!(task, Task::Close) {
                 self.close().await;
             }
         }
-        self.shared.state.send_replace(State::Ended(unfinished));
         true
-    }
-
-    /// Streams and waiters learn that nothing more comes.
-    fn finish(&mut self) {
-        let mut inner = self.shared.lock();
-        inner.ending = Some(tokio::time::Instant::now());
-        inner.waiters.clear();
-        inner.routes.close();
-        drop(inner);
-        self.shared.room.notify_waiters();
     }
 
     async fn wait(&mut self) -> Woken {
@@ -342,6 +339,20 @@ impl Driver {
         let now = self.shared.now();
         self.shared.lock().machine.handle_timeout(now); // a no-op when nothing is due
         woken
+    }
+}
+
+impl Drop for Driver {
+    /// Streams and waiters learn that nothing more comes: at the end, and also when the runtime goes first.
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.ending = Some(tokio::time::Instant::now());
+        inner.waiters.clear();
+        inner.routes.close();
+        let unfinished = inner.machine.unfinished();
+        drop(inner);
+        self.shared.state.send_replace(State::Ended(unfinished));
+        self.shared.room.notify_waiters();
     }
 }
 

@@ -110,6 +110,7 @@ pub(super) struct Routes {
     /// Messages for client-wide streams while there never was one.
     unclaimed: Option<VecDeque<Received>>,
     pub(super) lagged: u64,
+    closed: bool,
 }
 
 #[derive(Debug)]
@@ -130,12 +131,23 @@ pub(super) struct Blocked {
 impl Routes {
     pub(super) fn new(capacity: usize, lagging: Lagging) -> Self {
         let capacity = capacity.max(1);
-        Self { list: Vec::new(), next_id: 0, capacity, lagging, unclaimed: Some(VecDeque::new()), lagged: 0 }
+        Self {
+            list: Vec::new(),
+            next_id: 0,
+            capacity,
+            lagging,
+            unclaimed: Some(VecDeque::new()),
+            lagged: 0,
+            closed: false,
+        }
     }
 
     /// Adds a stream; without filters a client-wide one, of which the first gets what came before.
     pub(super) fn add(&mut self, filters: Vec<TopicFilter>) -> (u64, Messages) {
         let (sender, receiver) = mpsc::channel(self.capacity);
+        if self.closed {
+            return (0, Messages { receiver });
+        }
         if filters.is_empty() {
             for message in self.unclaimed.take().into_iter().flatten() {
                 let _ = sender.try_send(message); // never more than the capacity
@@ -152,6 +164,7 @@ impl Routes {
 
     /// Every stream ends, behind what it holds.
     pub(super) fn close(&mut self) {
+        self.closed = true;
         self.list.clear();
     }
 

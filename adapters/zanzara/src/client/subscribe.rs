@@ -7,7 +7,7 @@ use super::properties::Packet;
 use super::{END_WITHIN, Plan, block_on, lost};
 use crate::exit::Failure;
 use mqtt_tokio::client::{
-    Client, Events, Messages, ReasonCode, Received, SubscribeOptions, Subscription, SubscriptionOptions,
+    Client, Events, Messages, ReasonCode, Received, SubscribeOptions, Subscription, SubscriptionOptions, TopicFilter,
 };
 use std::io::{self, ErrorKind, Write};
 
@@ -19,6 +19,9 @@ pub(crate) fn run(arguments: &SubArgs) -> Result<(), Failure> {
     topics.extend(plan.topic.take());
     if topics.is_empty() {
         return Err(Failure::usage("a topic filter is needed: -t FILTER"));
+    }
+    for topic in &topics {
+        TopicFilter::try_from(topic.as_str()).map_err(|error| Failure::usage(format_args!("-t {topic}: {error}")))?;
     }
     let v5 = plan.version.is_v5();
     if !v5 && (arguments.no_local || arguments.retain_as_published) {

@@ -1,4 +1,4 @@
-//! The configuration file: TOML that mirrors the broker's [`Config`], with units.
+//! The configuration file: TOML that mirrors the broker's [`Config`](mqtt_tokio::broker::Config), with units.
 //!
 //! Invariants: an empty file means the defaults; a key that is not known is an error; every error names file, line, key
 //! and what is allowed.
@@ -29,9 +29,9 @@ fn parse(text: &str) -> Result<File, String> {
 /// `line:column: key: what is wrong`.
 fn describe(text: &str, key: &str, error: &toml::de::Error) -> String {
     let at = error.span().map_or(0, |span| span.start.min(text.len()));
-    let before = &text.as_bytes()[..at];
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let mut message = format!("{line}:{column}: ");
     if !key.is_empty() && key != "." {
         let _ = write!(message, "{key}: "); // writing to a String cannot fail
