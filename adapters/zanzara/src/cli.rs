@@ -1,0 +1,95 @@
+//! The command line.
+//!
+//! Invariant: what a later version will do is accepted by name and refused with a message that says so.
+use crate::client::{PubArgs, SubArgs};
+use crate::logging::{Format, Level};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// MQTT 3.1, 3.1.1 and 5.0: a broker, a publisher and a subscriber.
+///
+/// Without a command it is `zanzara broker`.
+#[derive(Debug, Parser)]
+#[command(name = "zanzara", version, args_conflicts_with_subcommands = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) broker: BrokerArgs,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all went well; 1 it failed while it ran; 2 the command line or the \
+                          configuration is wrong; 27 `-W` ended a wait.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a broker.
+    Broker(BrokerArgs),
+    /// Publish a message, or each line of standard input.
+    Pub(PubArgs),
+    /// Subscribe, and print the messages that come.
+    Sub(SubArgs),
+    /// Say whether a configuration file is right, and what is wrong with it.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// What `zanzara broker` takes. Each overrides the configuration file.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct BrokerArgs {
+    /// Address to listen on, such as mqtt://0.0.0.0:1883 or mqtt://[::1]:1883; may be repeated [default:
+    /// mqtt://127.0.0.1:1883 and mqtt://[::1]:1883]
+    #[arg(long, value_name = "URL")]
+    pub(crate) listen: Vec<String>,
+    /// Configuration file (TOML); see zanzara.example.toml
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder for what survives a restart (not possible yet)
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    pub(crate) data: Option<PathBuf>,
+    /// Keep everything in memory, and nothing beyond the end [default]
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Threads that share the work; only 1 is possible yet [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<usize>,
+    /// When a message counts as kept: memory (the only one yet), os, disk [default: memory]
+    #[arg(long, value_name = "LEVEL", value_parser = ["memory", "os", "disk"])]
+    pub(crate) durability: Option<String>,
+    /// How long SIGTERM or Ctrl-C lets connections end by themselves, such as 5s [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = crate::config::duration)]
+    pub(crate) drain_timeout: Option<Duration>,
+    /// How logs look [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<Format>,
+    /// Which logs are written [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<Level>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_broker_is_the_default_command() {
+        let plain = Cli::parse_from(["zanzara", "--listen", "mqtt://a", "--listen", "mqtt://b"]);
+        assert!(plain.command.is_none());
+        assert_eq!(plain.broker.listen, ["mqtt://a", "mqtt://b"]);
+        let Some(Command::Broker(named)) = Cli::parse_from(["zanzara", "broker", "--listen", "mqtt://a"]).command
+        else {
+            panic!("`broker` is a command");
+        };
+        assert_eq!(named.listen, ["mqtt://a"]);
+        assert!(Cli::try_parse_from(["zanzara", "--data", "x", "--ephemeral"]).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! `zanzara pub` and `zanzara sub`: what both share.
+//!
+//! Invariant: an option that the chosen protocol version does not have is refused before anything is sent.
+mod arguments;
+mod properties;
+mod publish;
+mod subscribe;
+
+pub(crate) use arguments::{PubArgs, SubArgs};
+pub(crate) use publish::run as publish;
+pub(crate) use subscribe::run as subscribe;
+
+use crate::exit::Failure;
+use crate::logging::{self, Format, Level};
+use arguments::ConnectArgs;
+use mqtt_tokio::client::{Builder, Client, Event, Events, Version, Will};
+use properties::{Packet, Settings};
+use std::time::Duration;
+
+/// How long an orderly end may take once the work is done.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// A client that is about to connect, and the topic of its URL.
+struct Plan {
+    builder: Builder,
+    server: String,
+    version: Version,
+    settings: Settings,
+    topic: Option<String>,
+}
+
+impl Plan {
+    /// Reads what both commands take.
+    fn new(arguments: &ConnectArgs, packets: &[Packet]) -> Result<Self, Failure> {
+        let settings = Settings::parse(&arguments.properties, packets).map_err(Failure::usage)?;
+        let version = arguments.version;
+        if !version.is_v5() && (settings.is_used() || arguments.session_expiry.is_some()) {
+            return Err(Failure::usage("properties and a session expiry need MQTT 5.0: use -V 5"));
+        }
+        let (server, topic) = arguments.server()?;
+        let mut builder = Client::builder(&server).version(version);
+        if let Some(id) = &arguments.id {
+            builder = builder.client_id(id);
+        }
+        if let Some(name) = &arguments.username {
+            builder = match &arguments.password {
+                Some(password) => builder.credentials(name, password.clone()),
+                None => builder.configure(|config| config.username = name.as_str().try_into().ok()),
+            };
+        } else if let Some(password) = &arguments.password {
+            let password = password.clone().into();
+            builder = builder.configure(|config| config.password = Some(password));
+        }
+        if let Some(will) = will(arguments, &settings)? {
+            builder = builder.will(will);
+        }
+        let (keep_alive, expiry) = (arguments.keep_alive, arguments.session_expiry);
+        builder = builder.configure(|config| {
+            config.keep_alive = keep_alive;
+            config.session_expiry = expiry.unwrap_or(0);
+        });
+        Ok(Self { builder, server, version, settings, topic })
+    }
+
+    /// Connects, once.
+    async fn connect(self, debug: bool) -> Result<(Client, Events), Failure> {
+        let settings = self.settings;
+        let builder = self.builder.configure(move |config| settings.configure(config));
+        let client = builder.connect().await.map_err(Failure::run)?;
+        let events = client.events();
+        if debug {
+            eprintln!("connected to {} as `{}`", self.server, client.client_id());
+        }
+        Ok((client, events))
+    }
+}
+
+/// The Will of the command line.
+fn will(arguments: &ConnectArgs, settings: &Settings) -> Result<Option<Will>, Failure> {
+    let Some(topic) = &arguments.will_topic else { return Ok(None) };
+    let topic = topic.as_str().try_into().map_err(|error| Failure::usage(format_args!("--will-topic: {error}")))?;
+    Ok(Some(Will {
+        qos: arguments.will_qos,
+        retain: arguments.will_retain,
+        topic,
+        payload: arguments.will_payload.clone().unwrap_or_default().into(),
+        properties: settings.properties(Packet::Will),
+    }))
+}
+
+/// Waits until the connection is lost for good; says why. Losses that the client repairs are told with `debug`.
+async fn lost(events: &mut Events, debug: bool) -> Failure {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Disconnected { reason, retry_in: None, .. } => return Failure::run(reason),
+            Event::Disconnected { reason, retry_in: Some(delay), .. } if debug => {
+                eprintln!("{reason}; trying again in {delay:.1?}");
+            }
+            Event::Connected(_) if debug => eprintln!("connected again"),
+            Event::SubscriptionLost { filter, reason } => {
+                return Failure::run(format_args!("the server no longer grants `{}`: {reason:?}", filter.as_str()));
+            }
+            _ => {}
+        }
+    }
+    std::future::pending().await
+}
+
+/// Runs a command's future with the time limit of `-W`. The client has a thread of its own, so that a slow standard
+/// output never costs it the connection.
+fn block_on(arguments: &ConnectArgs, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    if arguments.debug {
+        logging::start(Format::Text, Level::Debug);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::run)?;
+    let result = runtime.block_on(async {
+        match arguments.timeout {
+            Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), work)
+                .await
+                .unwrap_or_else(|_| Err(Failure::timeout(format_args!("nothing more within {seconds} s")))),
+            None => work.await,
+        }
+    });
+    runtime.shutdown_background(); // a thread may still wait for standard input
+    if arguments.quiet { result.map_err(Failure::silenced) } else { result }
+}

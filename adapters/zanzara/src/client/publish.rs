@@ -1,0 +1,108 @@
+//! `zanzara pub`: one message, or one for each line.
+//!
+//! Invariant: exit code 0 means that the server acknowledged everything (QoS 1 and 2) or that it was sent (QoS 0).
+use super::arguments::PubArgs;
+use super::properties::Packet;
+use super::{END_WITHIN, Plan, block_on, lost};
+use crate::exit::Failure;
+use bytes::Bytes;
+use mqtt_tokio::client::{Client, Delivery, Message, PublishError, ReasonCode, TopicName};
+use mqtt_tokio::proto::Disconnect;
+use mqtt_tokio::session::client::PublishError as Rejected;
+use std::collections::VecDeque;
+use std::io::Read as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+/// Messages of `-l` that may be on their way at once.
+const WINDOW: usize = 1000;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &PubArgs) -> Result<(), Failure> {
+    let packets = [Packet::Connect, Packet::Will, Packet::Publish, Packet::Disconnect];
+    let mut plan = Plan::new(&arguments.connect, &packets)?;
+    let topic = arguments.topic.clone().or_else(|| plan.topic.take());
+    let topic = topic.ok_or_else(|| Failure::usage("a topic is needed: -t TOPIC"))?;
+    let topic = TopicName::try_from(topic).map_err(|error| Failure::usage(format_args!("-t: {error}")))?;
+    let mut message = Message::new(topic, payload(arguments)?, arguments.qos);
+    message.retain = arguments.retain;
+    message.properties = plan.settings.properties(Packet::Publish);
+    let farewell = Disconnect { reason: ReasonCode::Success, properties: plan.settings.properties(Packet::Disconnect) };
+
+    block_on(&arguments.connect, async {
+        let debug = arguments.connect.debug;
+        let (client, mut events) = plan.connect(debug).await?;
+        let work = async {
+            if arguments.lines { publish_lines(&client, &message).await } else { publish_one(&client, message).await }
+        };
+        tokio::select! {
+            result = work => result?,
+            failure = lost(&mut events, debug) => return Err(failure),
+        }
+        if !farewell.properties.is_empty() {
+            client.disconnect(&farewell).map_err(Failure::run)?;
+        }
+        client.end_within(END_WITHIN).await.map_err(Failure::run)
+    })
+}
+
+/// The payload, unless it comes line by line.
+fn payload(arguments: &PubArgs) -> Result<Bytes, Failure> {
+    if let Some(message) = &arguments.message {
+        return Ok(message.clone().into());
+    }
+    if let Some(file) = &arguments.file {
+        let read = std::fs::read(file);
+        return read.map(Bytes::from).map_err(|error| Failure::run(format_args!("{}: {error}", file.display())));
+    }
+    let mut bytes = Vec::new();
+    if arguments.stdin {
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        read.map_err(|error| Failure::run(format_args!("standard input: {error}")))?;
+    }
+    Ok(bytes.into())
+}
+
+async fn publish_one(client: &Client, message: Message) -> Result<(), Failure> {
+    client.publish_message(message).await.map_err(Failure::run)?;
+    Ok(())
+}
+
+/// Publishes each line of standard input, with many on their way at once.
+async fn publish_lines(client: &Client, template: &Message) -> Result<(), Failure> {
+    let mut input = BufReader::new(tokio::io::stdin());
+    let mut line = Vec::new();
+    let mut pending: VecDeque<Delivery> = VecDeque::new();
+    loop {
+        line.clear();
+        let read = input.read_until(b'\n', &mut line).await;
+        if read.map_err(|error| Failure::run(format_args!("standard input: {error}")))? == 0 {
+            break;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        while pending.len() >= WINDOW {
+            settle(&mut pending).await?;
+        }
+        let message = Message { payload: Bytes::copy_from_slice(&line), ..template.clone() };
+        let delivery = loop {
+            match client.try_publish_message(message.clone()) {
+                Err(PublishError::Rejected(Rejected::QueueFull)) if !pending.is_empty() => settle(&mut pending).await?,
+                other => break other.map_err(Failure::run)?,
+            }
+        };
+        pending.push_back(delivery);
+    }
+    while !pending.is_empty() {
+        settle(&mut pending).await?;
+    }
+    Ok(())
+}
+
+/// Waits for the oldest message.
+async fn settle(pending: &mut VecDeque<Delivery>) -> Result<(), Failure> {
+    if let Some(delivery) = pending.pop_front() {
+        delivery.await.map_err(Failure::run)?;
+    }
+    Ok(())
+}

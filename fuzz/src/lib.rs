@@ -1,0 +1,25 @@
+//! The fuzz targets as plain functions: each takes any bytes and panics where a promise is broken. The binaries in
+//! `fuzz_targets/` hand them to a fuzzer; the corpus test replays what was found without one.
+mod broker;
+mod client;
+mod decode;
+mod round_trip;
+mod trie;
+
+pub use broker::broker;
+pub use client::client;
+pub use decode::{decode_v3, decode_v5};
+pub use round_trip::round_trip;
+pub use trie::trie;
+
+/// A target and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    ("broker", broker),
+    ("decode_v3", decode_v3),
+    ("decode_v5", decode_v5),
+    ("round_trip", round_trip),
+    ("trie", trie),
+];

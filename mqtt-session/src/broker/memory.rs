@@ -1,0 +1,317 @@
+//! What a store holds when it has applied every [`StoreBatch`]: the model of all stores, and one in itself.
+//!
+//! Invariants: the same operations, applied once or twice, make the same contents; a message is there as long as a log or
+//! a delivery refers to it; nothing is left of a session after its end.
+use super::{Message, MessageId, Position, SessionRecord, StoreBatch, StoreOp};
+use crate::{Instant, UnixTime};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use mqtt_proto::{ClientId, PacketId, SubscriptionOptions, TopicFilter, TopicName};
+
+/// The contents of a store, as plain maps. [`Broker::restore`](super::Broker::restore) makes a broker of it; a store that
+/// keeps the operations elsewhere applies them to one of these when it is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemoryStore {
+    pub(super) sessions: BTreeMap<ClientId, StoredSession>,
+    pub(super) messages: BTreeMap<MessageId, StoredMessage>,
+    pub(super) logs: BTreeMap<TopicFilter, StoredLog>,
+    pub(super) retained: BTreeMap<TopicName, StoredMessage>,
+    /// The greatest number that a message or position had.
+    pub(super) last: u64,
+    /// How many deliveries were begun.
+    deliveries: u64,
+}
+
+/// A session and what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredSession {
+    pub(super) record: SessionRecord,
+    pub(super) subscriptions: BTreeMap<TopicFilter, (SubscriptionOptions, u32)>,
+    pub(super) cursors: BTreeMap<TopicFilter, StoredCursor>,
+    pub(super) incoming: BTreeSet<PacketId>,
+    pub(super) outgoing: BTreeMap<PacketId, StoredDelivery>,
+}
+
+/// How far a reader of a log is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct StoredCursor {
+    pub(super) at: Position,
+    /// Entries behind `at` that are done with, too.
+    pub(super) settled: BTreeSet<Position>,
+}
+
+/// A message, and when it expires.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredMessage {
+    pub(super) message: Arc<Message>,
+    pub(super) expires_at: Option<UnixTime>,
+    references: u32,
+}
+
+/// A log.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct StoredLog {
+    pub(super) start: Position,
+    pub(super) entries: BTreeMap<Position, MessageId>,
+    /// Entries that the shared group is done with.
+    pub(super) settled: BTreeSet<Position>,
+    /// How many sessions subscribe its filter.
+    subscribers: u32,
+}
+
+/// A QoS 2 message on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StoredDelivery {
+    pub(super) order: u64,
+    pub(super) message: MessageId,
+    pub(super) group: Option<TopicFilter>,
+    pub(super) retain: bool,
+    pub(super) identifiers: Vec<u32>,
+    pub(super) released: bool,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Applies the operations of a batch in order. O(log n) each, but for the end of a session, which costs its parts.
+    pub fn apply(&mut self, batch: &StoreBatch) {
+        for op in &batch.ops {
+            self.apply_op(op, batch.now, batch.wall);
+        }
+    }
+
+    /// Number of sessions.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Number of subscriptions.
+    pub fn subscriptions(&self) -> usize {
+        self.sessions.values().map(|session| session.subscriptions.len()).sum()
+    }
+
+    /// Number of retained messages.
+    pub fn retained(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// Number of entries in all logs.
+    pub fn entries(&self) -> usize {
+        self.logs.values().map(|log| log.entries.len()).sum()
+    }
+
+    /// Number of messages that logs and deliveries refer to.
+    pub fn messages(&self) -> usize {
+        self.messages.len()
+    }
+
+    fn apply_op(&mut self, op: &StoreOp, now: Instant, wall: UnixTime) {
+        match op {
+            StoreOp::Session(record) => self.put_session(record),
+            StoreOp::SessionEnd(client_id) => self.end_session(client_id),
+            StoreOp::Subscription { client_id, filter, options, identifier } => {
+                if let Some(session) = self.sessions.get_mut(client_id)
+                    && session.subscriptions.insert(filter.clone(), (*options, *identifier)).is_none()
+                {
+                    self.logs.entry(filter.clone()).or_default().subscribers += 1;
+                }
+            }
+            StoreOp::SubscriptionEnd(client_id, filter) => {
+                if let Some(session) = self.sessions.get_mut(client_id)
+                    && session.subscriptions.remove(filter).is_some()
+                {
+                    session.cursors.remove(filter);
+                    self.unsubscribed(filter);
+                }
+            }
+            StoreOp::Message(id, message) => {
+                self.last = self.last.max(id.0);
+                self.messages.entry(*id).or_insert_with(|| StoredMessage::new(message, now, wall));
+            }
+            StoreOp::Append(filter, at, id) => self.append(filter, *at, *id),
+            StoreOp::Trim(filter, start) => self.trim(filter, *start),
+            StoreOp::Cursor(client_id, filter, at) => self.move_cursor(client_id, filter, *at),
+            StoreOp::Settled(client_id, filter, at) => self.settle(client_id.as_ref(), filter, *at),
+            StoreOp::Incoming(client_id, id) => {
+                if let Some(session) = self.sessions.get_mut(client_id) {
+                    session.incoming.insert(*id);
+                }
+            }
+            StoreOp::IncomingEnd(client_id, id) => {
+                if let Some(session) = self.sessions.get_mut(client_id) {
+                    session.incoming.remove(id);
+                }
+            }
+            StoreOp::Outgoing { client_id, id, message, group, retain, identifiers } => {
+                let delivery = StoredDelivery {
+                    order: 0,
+                    message: *message,
+                    group: group.clone(),
+                    retain: *retain,
+                    identifiers: identifiers.clone(),
+                    released: false,
+                };
+                self.begin_delivery(client_id, *id, delivery);
+            }
+            StoreOp::Released(client_id, id) => {
+                let session = self.sessions.get_mut(client_id);
+                if let Some(delivery) = session.and_then(|session| session.outgoing.get_mut(id)) {
+                    delivery.released = true;
+                }
+            }
+            StoreOp::OutgoingEnd(client_id, id) => self.end_delivery(client_id, *id),
+            StoreOp::Retained(id, message) => {
+                self.last = self.last.max(id.0);
+                self.retained.insert(message.topic.clone(), StoredMessage::new(message, now, wall));
+            }
+            StoreOp::RetainedEnd(topic) => {
+                self.retained.remove(topic);
+            }
+        }
+    }
+
+    fn append(&mut self, filter: &TopicFilter, at: Position, id: MessageId) {
+        self.last = self.last.max(at.0 + 1);
+        let log = self.logs.entry(filter.clone()).or_default();
+        if log.entries.is_empty() && log.start < at {
+            log.start = at;
+        }
+        if log.entries.insert(at, id).is_none() {
+            self.refer(id);
+        }
+    }
+
+    fn move_cursor(&mut self, client_id: &ClientId, filter: &TopicFilter, at: Position) {
+        self.last = self.last.max(at.0);
+        if let Some(log) = self.logs.get_mut(filter).filter(|log| log.entries.is_empty()) {
+            log.start = log.start.max(at); // what is appended next must not lie behind its reader
+        }
+        if let Some(session) = self.sessions.get_mut(client_id) {
+            let cursor = session.cursors.entry(filter.clone()).or_default();
+            cursor.at = at;
+            cursor.settled = cursor.settled.split_off(&at);
+        }
+    }
+
+    fn settle(&mut self, client_id: Option<&ClientId>, filter: &TopicFilter, at: Position) {
+        let settled = match client_id {
+            Some(client_id) => {
+                let cursor = self.sessions.get_mut(client_id).and_then(|session| session.cursors.get_mut(filter));
+                cursor.map(|cursor| &mut cursor.settled)
+            }
+            None => self.logs.get_mut(filter).map(|log| &mut log.settled),
+        };
+        if let Some(settled) = settled {
+            settled.insert(at);
+        }
+    }
+
+    fn begin_delivery(&mut self, client_id: &ClientId, id: PacketId, delivery: StoredDelivery) {
+        let message = delivery.message;
+        self.refer(message);
+        self.end_delivery(client_id, id);
+        self.deliveries += 1;
+        match self.sessions.get_mut(client_id) {
+            Some(session) => {
+                session.outgoing.insert(id, StoredDelivery { order: self.deliveries, ..delivery });
+            }
+            None => self.forget(message),
+        }
+    }
+
+    fn put_session(&mut self, record: &SessionRecord) {
+        if let Some(session) = self.sessions.get_mut(&record.client_id) {
+            session.record = record.clone();
+            return;
+        }
+        let session = StoredSession {
+            record: record.clone(),
+            subscriptions: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            incoming: BTreeSet::new(),
+            outgoing: BTreeMap::new(),
+        };
+        self.sessions.insert(record.client_id.clone(), session);
+    }
+
+    fn end_session(&mut self, client_id: &ClientId) {
+        let Some(session) = self.sessions.remove(client_id) else { return };
+        for filter in session.subscriptions.keys() {
+            self.unsubscribed(filter);
+        }
+        for delivery in session.outgoing.values() {
+            self.forget(delivery.message);
+        }
+    }
+
+    /// One subscriber less; a log without any is over.
+    fn unsubscribed(&mut self, filter: &TopicFilter) {
+        let Some(log) = self.logs.get_mut(filter) else { return };
+        log.subscribers -= 1;
+        if log.subscribers == 0 {
+            let entries = core::mem::take(&mut log.entries);
+            self.logs.remove(filter);
+            for id in entries.into_values() {
+                self.forget(id);
+            }
+        }
+    }
+
+    fn trim(&mut self, filter: &TopicFilter, start: Position) {
+        self.last = self.last.max(start.0);
+        let Some(log) = self.logs.get_mut(filter) else { return };
+        log.start = log.start.max(start);
+        log.settled = log.settled.split_off(&start);
+        let kept = log.entries.split_off(&start);
+        let gone = core::mem::replace(&mut log.entries, kept);
+        if log.entries.is_empty() && log.subscribers == 0 {
+            self.logs.remove(filter);
+        }
+        for id in gone.into_values() {
+            self.forget(id);
+        }
+    }
+
+    fn end_delivery(&mut self, client_id: &ClientId, id: PacketId) {
+        let session = self.sessions.get_mut(client_id);
+        if let Some(delivery) = session.and_then(|session| session.outgoing.remove(&id)) {
+            self.forget(delivery.message);
+        }
+    }
+
+    fn refer(&mut self, id: MessageId) {
+        if let Some(kept) = self.messages.get_mut(&id) {
+            kept.references += 1;
+        }
+    }
+
+    fn forget(&mut self, id: MessageId) {
+        let Some(kept) = self.messages.get_mut(&id) else { return };
+        kept.references -= 1;
+        if kept.references == 0 {
+            self.messages.remove(&id);
+        }
+    }
+}
+
+impl StoredMessage {
+    fn new(message: &Arc<Message>, now: Instant, wall: UnixTime) -> Self {
+        let expires_at = message.expires_at.map(|at| wall + at.saturating_since(now));
+        Self { message: message.clone(), expires_at, references: 0 }
+    }
+
+    /// The message on the clock of a broker for which `now` is `wall`.
+    pub(super) fn at(&self, now: Instant, wall: UnixTime) -> Arc<Message> {
+        let left = |at: UnixTime| Duration::from_millis(at.as_millis().saturating_sub(wall.as_millis()));
+        let expires_at = self.expires_at.map(|at| now + left(at));
+        if expires_at == self.message.expires_at {
+            return self.message.clone();
+        }
+        Arc::new(Message { expires_at, ..Message::clone(&self.message) })
+    }
+}

@@ -1,0 +1,149 @@
+//! Changes that must survive, as batches with a watermark.
+//!
+//! Invariant: an acknowledgment leaves only when the batch that carries its change is reported as stored.
+use super::Message;
+use crate::{Instant, UnixTime};
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use mqtt_proto::{ClientId, PacketId, SubscriptionOptions, TopicFilter, TopicName, Will};
+
+/// Numbers batches, from 1, without gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreSeq(pub u64);
+
+/// Names a message in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(pub u64);
+
+/// A place in a log; ordered, otherwise opaque.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub u64);
+
+/// Changes that are to be kept together.
+#[derive(Clone, Debug)]
+pub struct StoreBatch {
+    /// The number to report.
+    pub seq: StoreSeq,
+    /// When it was handed out, on the clock that [`Message::expires_at`] is of.
+    pub now: Instant,
+    /// The same moment on the clock that survives a restart.
+    pub wall: UnixTime,
+    /// The changes, in order.
+    pub ops: Vec<StoreOp>,
+}
+
+/// One change. Each names a record by its key; repeating a change is harmless.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum StoreOp {
+    /// A session exists.
+    Session(SessionRecord),
+    /// A session is over, with its subscriptions, cursors, identifiers and Will.
+    SessionEnd(ClientId),
+    /// A subscription exists.
+    Subscription {
+        /// Whose.
+        client_id: ClientId,
+        /// Topic Filter, `$share` included.
+        filter: TopicFilter,
+        /// Options.
+        options: SubscriptionOptions,
+        /// Subscription Identifier, 0 without one.
+        identifier: u32,
+    },
+    /// A subscription is gone.
+    SubscriptionEnd(ClientId, TopicFilter),
+    /// A message exists; it is over when nothing refers to it.
+    Message(MessageId, Arc<Message>),
+    /// A log (named by a filter, `$share` included for a group's) has one entry more.
+    Append(TopicFilter, Position, MessageId),
+    /// Entries of a log before this position are over.
+    Trim(TopicFilter, Position),
+    /// A session has acknowledged all entries of a log before this position, or reads it from there on.
+    Cursor(ClientId, TopicFilter, Position),
+    /// A session (`None`: the shared group whose log it is) is done with this entry, but not with all before it. Over
+    /// once the session's cursor, or the start of the group's log, is behind it.
+    Settled(Option<ClientId>, TopicFilter, Position),
+    /// A QoS 2 Packet Identifier of a client's PUBLISH is in use.
+    Incoming(ClientId, PacketId),
+    /// It was released.
+    IncomingEnd(ClientId, PacketId),
+    /// A QoS 2 message is on its way to a client under this identifier. The order in which these come is the order in
+    /// which they are sent again [MQTT-4.6.0-1].
+    Outgoing {
+        /// To whom.
+        client_id: ClientId,
+        /// Packet Identifier.
+        id: PacketId,
+        /// The message.
+        message: MessageId,
+        /// The shared subscription that it comes from, if it does.
+        group: Option<TopicFilter>,
+        /// RETAIN flag.
+        retain: bool,
+        /// Subscription Identifiers.
+        identifiers: Vec<u32>,
+    },
+    /// PUBREC was received for it: PUBREL is due, and PUBLISH must not be sent again [MQTT-4.3.3-6].
+    Released(ClientId, PacketId),
+    /// It was acknowledged.
+    OutgoingEnd(ClientId, PacketId),
+    /// The retained message of a topic.
+    Retained(MessageId, Arc<Message>),
+    /// The topic has no retained message.
+    RetainedEnd(TopicName),
+}
+
+/// What is kept of a session besides its parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionRecord {
+    /// Client Identifier.
+    pub client_id: ClientId,
+    /// The name that it is bound to.
+    pub identity: Option<alloc::string::String>,
+    /// Session Expiry Interval in seconds.
+    pub expiry: u32,
+    /// When it was disconnected; `None` while it is connected.
+    pub disconnected_at: Option<UnixTime>,
+    /// The Will that has not fired.
+    pub will: Option<Arc<Will>>,
+}
+
+/// The batch that is being filled, and how far the store has come.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// The last batch that was handed out.
+    handed_out: StoreSeq,
+    /// All batches up to this one are kept.
+    pub(super) watermark: StoreSeq,
+    ops: Vec<StoreOp>,
+    /// Connections with replies that wait.
+    pub(super) gated: BTreeSet<u32>,
+}
+
+impl Store {
+    /// Adds a change to the batch.
+    pub(super) fn push(&mut self, op: StoreOp) {
+        self.ops.push(op);
+    }
+
+    /// The store has kept all batches up to this one.
+    pub(super) fn kept(&mut self, upto: StoreSeq) {
+        self.watermark = self.watermark.max(upto.min(self.handed_out)); // what was not handed out cannot be kept
+    }
+
+    /// The batch that must be kept before a reply to the changes so far may leave.
+    pub(super) fn due(&self) -> StoreSeq {
+        StoreSeq(self.handed_out.0 + u64::from(!self.ops.is_empty()))
+    }
+
+    /// The batch, if it has changes.
+    pub(super) fn take_batch(&mut self, now: Instant, wall: UnixTime) -> Option<StoreBatch> {
+        if self.ops.is_empty() {
+            return None;
+        }
+        self.handed_out.0 += 1;
+        Some(StoreBatch { seq: self.handed_out, now, wall, ops: core::mem::take(&mut self.ops) })
+    }
+}

@@ -1,0 +1,6 @@
+//! The client machine against the broker machine, on a fake clock: one file per subject.
+mod connecting;
+mod messages;
+mod sessions;
+mod subscriptions;
+mod world;
