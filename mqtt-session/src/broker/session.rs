@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) expires_at: Option<Instant>,
     /// Whether it outlives its connection, so that its QoS 1 and 2 subscriptions have logs.
     pub(super) durable: bool,
+    /// Whether the store knows of it: durable ones, and those whose Will must be published whatever happens.
+    pub(super) stored: bool,
     pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
     /// Where it stands in each log, by the log's key.
     pub(super) cursors: BTreeMap<u32, Cursor>,
@@ -181,6 +183,7 @@ impl Session {
             expiry: 0,
             expires_at: None,
             durable: false,
+            stored: false,
             subscriptions: BTreeMap::new(),
             cursors: BTreeMap::new(),
             lagging: BTreeSet::new(),
