@@ -171,7 +171,7 @@ impl World {
             Step::Subscribe { filters, qos, identifier } => {
                 let filters = filters.map(|filter| (a_filter(filter), a_qos(qos).into())).to_vec();
                 let identifier = (identifier > 0 && self.version.is_v5()).then_some(identifier.into());
-                let _ = self.client.subscribe(now, filters, &SubscribeOptions { identifier, ..Default::default() });
+                let _ = self.client.subscribe(now, filters, SubscribeOptions { identifier, ..Default::default() });
             }
             Step::Unsubscribe { filter } => drop(self.client.unsubscribe(now, vec![a_filter(filter)])),
             Step::Acknowledge { refuse } => {
@@ -183,8 +183,8 @@ impl World {
             Step::Read { on } => self.reads = on,
             Step::Disconnect => drop(self.client.disconnect(now, &ReasonCode::Success.into())),
             Step::Reconnect => self.client.reconnect(now),
-            Step::Authenticate { again: false } => drop(self.client.authenticate(now, Some(b"d"))),
-            Step::Authenticate { again: true } => drop(self.client.reauthenticate(now, Some(b"d"))),
+            Step::Authenticate { again: false } => drop(self.client.authenticate(now, Some("d".into()))),
+            Step::Authenticate { again: true } => drop(self.client.reauthenticate(now, Some("d".into()))),
             Step::Up => {
                 if let Network::Opening = self.network {
                     self.network = Network::Open(Server::new());

@@ -68,22 +68,36 @@ pub enum Packet {
 /// Packet types, with the values of section 2.1.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[allow(missing_docs)]
 pub enum PacketType {
+    /// CONNECT.
     Connect = 1,
+    /// CONNACK.
     ConnAck = 2,
+    /// PUBLISH.
     Publish = 3,
+    /// PUBACK.
     PubAck = 4,
+    /// PUBREC.
     PubRec = 5,
+    /// PUBREL.
     PubRel = 6,
+    /// PUBCOMP.
     PubComp = 7,
+    /// SUBSCRIBE.
     Subscribe = 8,
+    /// SUBACK.
     SubAck = 9,
+    /// UNSUBSCRIBE.
     Unsubscribe = 10,
+    /// UNSUBACK.
     UnsubAck = 11,
+    /// PINGREQ.
     PingReq = 12,
+    /// PINGRESP.
     PingResp = 13,
+    /// DISCONNECT.
     Disconnect = 14,
+    /// AUTH.
     Auth = 15,
 }
 

@@ -285,7 +285,10 @@ impl Broker {
         let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
         connack.session_present = session_present;
         self.activate(slot, session, &connect, identity, grant, keep_alive);
-        self.send(slot, &Packet::ConnAck(connack)); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
+        // A session that is to last has to be kept before the client hears of it: else a crash would take back what CONNACK said.
+        let durable = self.sessions.get(session).is_some_and(|session| session.durable);
+        let due = if durable { self.store.due() } else { self.store.watermark };
+        self.reply(slot, due, Reply::ConnAck(Packet::ConnAck(connack))); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
         self.connected_event(slot, &connect, session_present);
         self.arm_connection(slot);
         self.resume(slot);

@@ -34,6 +34,8 @@ pub(super) struct Connection {
     /// The session's slot, while the connection is active.
     pub(super) session: Option<u32>,
     pub(super) phase: Phase,
+    /// Whether CONNACK was sent: nothing goes either way before.
+    pub(super) announced: bool,
     pub(super) tx: TxQueue,
     /// Replies that wait for the store, oldest first.
     pub(super) gate: VecDeque<Gated>,
@@ -98,6 +100,8 @@ pub(super) struct Gated {
 /// A reply, and what goes with it.
 #[derive(Debug)]
 pub(super) enum Reply {
+    /// CONNACK of a connection that is accepted.
+    ConnAck(Packet),
     /// PUBACK, PUBREC or PUBCOMP.
     Ack(Packet),
     /// SUBACK, with the subscriptions whose retained messages follow it.
@@ -146,6 +150,7 @@ impl Connection {
             client_id: connect.client_id.compact(),
             session: None,
             phase: Phase::Authenticating(Box::new(connect)),
+            announced: false,
             tx: TxQueue::new(),
             gate: VecDeque::new(),
             gated_publishes: 0,
@@ -175,7 +180,7 @@ impl Connection {
     }
 
     pub(super) fn is_active(&self) -> bool {
-        matches!(self.phase, Phase::Active)
+        self.announced && matches!(self.phase, Phase::Active)
     }
 
     /// Whether a further QoS 1 or 2 message may be sent [MQTT-3.3.4-9].
@@ -355,6 +360,14 @@ impl Broker {
 
     fn release(&mut self, slot: u32, reply: Reply) {
         match reply {
+            Reply::ConnAck(packet) => {
+                if let Some(conn) = self.connections.get_mut(slot) {
+                    conn.announced = true;
+                    let session = conn.session;
+                    self.send(slot, &packet);
+                    session.into_iter().for_each(|session| self.wake(session));
+                }
+            }
             Reply::Ack(packet) => {
                 self.end_receiving(slot, &packet);
                 self.send(slot, &packet);
@@ -451,7 +464,8 @@ impl Broker {
         let Some(conn) = self.connections.get(slot) else { return };
         match (&conn.phase, &reason) {
             (Phase::Closing, _) => return,
-            (Phase::Active, DisconnectReason::Server(code, text)) if conn.version.is_v5() => {
+            // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK.
+            (Phase::Active, DisconnectReason::Server(code, text)) if conn.announced && conn.version.is_v5() => {
                 let properties = conn.reason_string(text, true);
                 let reason = farewell(*code);
                 // No Session Expiry Interval [MQTT-3.14.2-2] and no User Properties [MQTT-3.14.2-4] in it.

@@ -5,7 +5,7 @@
 //! pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
 use super::log::Entry;
-use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
+use super::session::{Head, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
@@ -605,13 +605,11 @@ fn write_aside(
 /// What the QoS 0 subscriptions that match as well add to a logged message: it comes once, with all identifiers
 /// [MQTT-3.3.4-4]. Whether any of them wants it.
 fn add_pushed(session: &Session, message: &Message, head: &mut Head) -> bool {
-    if session.subscriptions.len() == session.cursors.len() + session.groups.len() {
-        return false;
-    }
     let own = message.publisher.as_ref() == Some(&session.name);
     let mut wanted = false;
-    for (filter, Subscription { options, identifier, home }) in &session.subscriptions {
-        if *home == Home::Direct && !(own && options.no_local) && trie::matches(filter, &message.topic) {
+    for filter in session.direct.iter().filter(|filter| trie::matches(filter, &message.topic)) {
+        let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(filter) else { continue };
+        if !(own && options.no_local) {
             wanted = true;
             head.retain |= message.retain && options.retain_as_published; // [MQTT-3.3.1-13]
             head.identifiers.push(*identifier);

@@ -88,7 +88,7 @@ impl Broker {
                 Home::Direct
             };
             if let Some(session) = self.sessions.get_mut(slot) {
-                session.subscriptions.insert(filter.clone(), Subscription { options, identifier, home });
+                session.put_subscription(filter, Subscription { options, identifier, home });
             }
             self.stats.subscriptions += 1;
         }

@@ -32,6 +32,8 @@ pub(super) struct Session {
     /// Whether the store knows of it: durable ones, and those whose Will must be published whatever happens.
     pub(super) stored: bool,
     pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
+    /// Those of them whose messages are pushed.
+    pub(super) direct: BTreeSet<TopicFilter>,
     /// Where it stands in each log, by the log's key.
     pub(super) cursors: BTreeMap<u32, Cursor>,
     /// Logs that may have something to read, by the message that comes next there, or an earlier one.
@@ -185,6 +187,7 @@ impl Session {
             durable: false,
             stored: false,
             subscriptions: BTreeMap::new(),
+            direct: BTreeSet::new(),
             cursors: BTreeMap::new(),
             lagging: BTreeSet::new(),
             groups: BTreeSet::new(),
@@ -199,6 +202,14 @@ impl Session {
             ready: false,
             mark: (0, 0),
         }
+    }
+
+    /// Notes a subscription where there is none with this filter, or replaces it.
+    pub(super) fn put_subscription(&mut self, filter: &TopicFilter, subscription: Subscription) {
+        if subscription.home == Home::Direct {
+            self.direct.insert(filter.clone());
+        }
+        self.subscriptions.insert(filter.clone(), subscription);
     }
 
     /// Queues a pushed message behind the others.

@@ -164,7 +164,7 @@ impl Broker {
             debug_assert!(added.is_ok(), "a TopicFilter is a valid filter");
         }
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.subscriptions.insert(filter.clone(), Subscription { options, identifier, home });
+            session.put_subscription(filter, Subscription { options, identifier, home });
         }
         if durable {
             let filter = filter.clone();
@@ -196,6 +196,9 @@ impl Broker {
         match home {
             Home::Direct => {
                 self.subscriptions.remove(filter, Subscriber::Session(slot));
+                if let Some(session) = self.sessions.get_mut(slot) {
+                    session.direct.remove(filter);
+                }
             }
             Home::Group(group) => self.leave_group(slot, group),
             Home::Log(key) => {

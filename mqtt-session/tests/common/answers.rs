@@ -59,6 +59,7 @@ impl Bench {
         self.links.clear();
         self.requests.clear();
         self.batches.clear();
+        self.promised = 0;
         self.broker = Broker::restore(config, [43; 32], self.now, wall, store);
         self.run();
     }

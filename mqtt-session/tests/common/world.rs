@@ -48,6 +48,8 @@ impl World {
     }
 
     pub fn crash(&mut self) {
+        let promised = self.bench.promised.saturating_sub(self.kept);
+        self.keep(promised);
         self.kept = 0;
         self.bench.crash(self.config.clone(), &self.store);
     }
