@@ -285,7 +285,8 @@ impl Broker {
         let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
         connack.session_present = session_present;
         self.activate(slot, session, &connect, identity, grant, keep_alive);
-        // A session that is to last has to be kept before the client hears of it: else a crash would take back what CONNACK said.
+        // A session that is to last has to be kept before the client hears of it: else a crash would take back what CONNACK
+        // said. So are the QoS 2 steps of the last connection before they are repeated, since nothing precedes CONNACK.
         let durable = self.sessions.get(session).is_some_and(|session| session.durable);
         let due = if durable { self.store.due() } else { self.store.watermark };
         self.reply(slot, due, Reply::ConnAck(Packet::ConnAck(connack))); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
@@ -399,8 +400,6 @@ impl Broker {
     fn resume(&mut self, slot: u32) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
-        // QoS 2 steps of the last connection may not be kept yet, and must be before they are repeated.
-        let unsure = session.durable && session.inflight.iter().any(|inflight| inflight.head.qos == QoS::ExactlyOnce);
         let logs: alloc::vec::Vec<u32> = session.cursors.keys().copied().collect();
         for log in logs {
             session.lag(log, MessageId::default());
@@ -409,10 +408,6 @@ impl Broker {
             }
         }
         debug_assert!(session.inflight.iter().all(|Inflight { head, .. }| head.qos > QoS::AtMostOnce));
-        if unsure && let Some(conn) = self.connections.get_mut(slot) {
-            conn.resuming = true;
-            self.reply(slot, self.store.due(), Reply::Resume);
-        }
         self.wake(session_slot);
     }
 

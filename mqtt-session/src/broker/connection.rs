@@ -53,8 +53,6 @@ pub(super) struct Connection {
     /// QoS 1 and 2 messages to the client that are not complete, and how many there may be.
     pub(super) sending: u16,
     pub(super) send_maximum: u16,
-    /// Whether what was on its way waits for the store before it is sent again.
-    pub(super) resuming: bool,
     /// Whether the PUBRELs on their way were sent again on this connection.
     pub(super) released_again: bool,
     /// How many of the session's messages on their way were sent again on this connection.
@@ -110,8 +108,6 @@ pub(super) enum Reply {
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
     Publish(Bytes),
-    /// What was on its way when the last connection ended.
-    Resume,
 }
 
 /// A packet that waits for an authorization.
@@ -162,7 +158,6 @@ impl Connection {
             receiving: 0,
             sending: 0,
             send_maximum: u16::MAX,
-            resuming: false,
             released_again: false,
             resent: 0,
             max_packet_size: u32::MAX,
@@ -365,7 +360,9 @@ impl Broker {
                     conn.announced = true;
                     let session = conn.session;
                     self.send(slot, &packet);
-                    session.into_iter().for_each(|session| self.wake(session));
+                    if let Some(session) = session {
+                        self.wake(session);
+                    }
                 }
             }
             Reply::Ack(packet) => {
@@ -377,14 +374,6 @@ impl Broker {
                 self.start_scans(slot, scans);
             }
             Reply::UnsubAck(packet) => self.send(slot, &packet),
-            Reply::Resume => {
-                if let Some(conn) = self.connections.get_mut(slot) {
-                    conn.resuming = false;
-                    if let Some(session) = conn.session {
-                        self.wake(session);
-                    }
-                }
-            }
             Reply::Publish(bytes) => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.tx.push(&bytes);
@@ -534,7 +523,8 @@ impl Broker {
         };
         let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum.max(1)));
         let Some(conn) = self.connections.get_mut(slot) else { return };
-        if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
+        let unread = !conn.announced || conn.parked.is_some() || conn.gate.len() >= receive_maximum;
+        if unread && matches!(conn.phase, Phase::Active) {
             conn.last_input = now; // it is we who do not read: nothing can be said of the client
         }
         if conn.last_input + limit <= now {

@@ -234,9 +234,6 @@ impl Broker {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return false };
-        if conn.resuming {
-            return false;
-        }
         if !conn.released_again {
             self.release_again(slot, conn_slot);
             return true;

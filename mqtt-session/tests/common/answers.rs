@@ -27,7 +27,11 @@ impl Bench {
     pub fn connect_as(&mut self, connect: Connect, identity: Option<&str>, grant: Grant) -> (Client, ConnAck) {
         let client = self.open(connect);
         self.accept(identity, grant);
-        match self.recv(client) {
+        let first = self.recv(client).or_else(|| {
+            self.stored();
+            self.recv(client)
+        });
+        match first {
             Some(Packet::ConnAck(connack)) => (client, connack),
             other => panic!("expected CONNACK, got {other:?}"),
         }
