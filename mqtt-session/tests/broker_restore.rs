@@ -240,6 +240,31 @@ fn time_goes_on_while_the_broker_is_down() {
 }
 
 #[test]
+fn wills_do_not_need_sessions_that_last() {
+    // [MQTT-3.1.2-7], [MQTT-3.1.2-8], [MQTT-3.1.2-10]; [3.1.1: MQTT-3.1.2-8]
+    for version in VERSIONS {
+        let mut world = World::new();
+        let watched = persistent(Version::V5, "w", FOREVER);
+        let (watcher, _) = world.bench.connect(watched.clone());
+        world.bench.send(watcher, subscribe("will/+", QoS::AtLeastOnce));
+        let clients = ["connected", "lost", "left"].map(|name| {
+            let will = Will { qos: QoS::AtLeastOnce, ..will(&format!("will/{name}"), name) };
+            world.bench.connect(Connect { will: Some(will), ..connect(version, name) }).0
+        });
+        world.bench.cut(clients[1]);
+        world.bench.disconnect(clients[2], ReasonCode::Success);
+        world.keep_all();
+        for _ in 0..2 {
+            world.crash();
+            world.keep_all();
+        }
+        let (watcher, _) = world.bench.connect(watched);
+        assert_eq!(world.bench.recv_texts(watcher), ["lost", "connected"]);
+        assert_eq!(world.store.sessions(), 1, "the watcher's");
+    }
+}
+
+#[test]
 fn the_wills_of_those_who_were_connected_fire() {
     let mut world = World::new();
     let watched = persistent(Version::V5, "w", FOREVER);

@@ -13,7 +13,7 @@ mod subscribe;
 mod unsuback;
 mod unsubscribe;
 
-pub use ack::Ack;
+pub use ack::{Ack, AckRef};
 pub use auth::Auth;
 pub use connack::ConnAck;
 pub use connect::{Connect, Will};
@@ -238,10 +238,10 @@ impl Packet {
         let Some(frame) = FrameRef::peek(buf, max_packet_size)? else { return Ok(None) };
         // Splitting the buffer costs more than all the rest of an acknowledgment.
         let small = match frame.packet_type() {
-            PacketType::PubAck => Self::PubAck(Ack::decode_ref(frame, version)?),
-            PacketType::PubRec => Self::PubRec(Ack::decode_ref(frame, version)?),
-            PacketType::PubRel => Self::PubRel(Ack::decode_ref(frame, version)?),
-            PacketType::PubComp => Self::PubComp(Ack::decode_ref(frame, version)?),
+            PacketType::PubAck => Self::PubAck(AckRef::decode(frame, version)?.to_ack()),
+            PacketType::PubRec => Self::PubRec(AckRef::decode(frame, version)?.to_ack()),
+            PacketType::PubRel => Self::PubRel(AckRef::decode(frame, version)?.to_ack()),
+            PacketType::PubComp => Self::PubComp(AckRef::decode(frame, version)?.to_ack()),
             PacketType::Publish => {
                 let (place, length) = (frame.place(), frame.len());
                 let layout = Layout::parse(frame.header(), place.start, frame.body(), version)?;

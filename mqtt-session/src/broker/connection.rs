@@ -360,7 +360,9 @@ impl Broker {
                     conn.announced = true;
                     let session = conn.session;
                     self.send(slot, &packet);
-                    session.into_iter().for_each(|session| self.wake(session));
+                    if let Some(session) = session {
+                        self.wake(session);
+                    }
                 }
             }
             Reply::Ack(packet) => {
@@ -521,7 +523,8 @@ impl Broker {
         };
         let (now, receive_maximum) = (self.now, usize::from(self.config.connection.receive_maximum.max(1)));
         let Some(conn) = self.connections.get_mut(slot) else { return };
-        if conn.is_active() && (conn.parked.is_some() || conn.gate.len() >= receive_maximum) {
+        let unread = !conn.announced || conn.parked.is_some() || conn.gate.len() >= receive_maximum;
+        if unread && matches!(conn.phase, Phase::Active) {
             conn.last_input = now; // it is we who do not read: nothing can be said of the client
         }
         if conn.last_input + limit <= now {

@@ -106,7 +106,7 @@ impl Broker {
         if let Some(at) = session.expires_at {
             self.timers.disarm(at, Timer::SessionExpiry(slot));
         }
-        if session.durable {
+        if session.stored {
             self.store.push(StoreOp::SessionEnd(session.client_id));
         }
     }
@@ -130,9 +130,12 @@ impl Broker {
         }
     }
 
-    /// Notes a durable session for the store.
+    /// Notes a session for the store: one that lasts, or that has a Will, which is published after a crash, too
+    /// [MQTT-3.1.2-7], [MQTT-3.1.2-8].
     pub(super) fn store_session(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get(slot).filter(|session| session.durable) else { return };
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        session.stored |= session.durable || session.will.is_some();
+        let Some(session) = self.sessions.get(slot).filter(|session| session.stored) else { return };
         let record = self.record(session);
         self.store.push(StoreOp::Session(record));
     }

@@ -70,7 +70,7 @@ impl Broker {
     fn restore_session(&mut self, stored: &StoredSession) -> u32 {
         let record = &stored.record;
         let mut session = Session::new(record.client_id.clone(), record.identity.clone());
-        session.durable = true;
+        (session.durable, session.stored) = (true, true);
         session.expiry = record.expiry;
         session.will.clone_from(&record.will);
         session.incoming.clone_from(&stored.incoming);

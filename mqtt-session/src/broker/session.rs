@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) expires_at: Option<Instant>,
     /// Whether it outlives its connection, so that its QoS 1 and 2 subscriptions have logs.
     pub(super) durable: bool,
+    /// Whether the store knows of it: durable ones, and those whose Will must be published whatever happens.
+    pub(super) stored: bool,
     pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
     /// Those of them whose messages are pushed.
     pub(super) direct: BTreeSet<TopicFilter>,
@@ -183,6 +185,7 @@ impl Session {
             expiry: 0,
             expires_at: None,
             durable: false,
+            stored: false,
             subscriptions: BTreeMap::new(),
             direct: BTreeSet::new(),
             cursors: BTreeMap::new(),

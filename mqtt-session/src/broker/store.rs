@@ -37,7 +37,7 @@ pub struct StoreBatch {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StoreOp {
-    /// A session exists.
+    /// A session exists: one that outlives its connection, or one whose Will does.
     Session(SessionRecord),
     /// A session is over, with its subscriptions, cursors, identifiers and Will.
     SessionEnd(ClientId),
