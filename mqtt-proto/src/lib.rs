@@ -26,8 +26,8 @@ pub use decoder::{Decoder, Sender};
 pub use error::{DecodeError, EncodeError, ErrorKind};
 pub use frame::{Frame, FrameRef};
 pub use packet::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Publish, PublishRef, SubAck, Subscribe, UnsubAck,
-    Unsubscribe, Will,
+    Ack, AckRef, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Publish, PublishRef, SubAck, Subscribe,
+    UnsubAck, Unsubscribe, Will,
 };
 pub use packet_id::PacketId;
 pub use properties::{Properties, PropertiesBuilder, PropertiesRef, Property, PropertyId};

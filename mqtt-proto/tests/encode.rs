@@ -160,6 +160,11 @@ fn old_versions_carry_less() {
     // [3.1.1: MQTT-3.9.3-2] Every failure is 0x80.
     assert_eq!(&out[..], b"\x90\x04\x00\x01\x02\x80");
     out.clear();
+    let options = SubscriptionOptions { no_local: true, retain_as_published: true, ..QoS::AtLeastOnce.into() };
+    let filters = vec![("a".parse().unwrap(), options)];
+    Subscribe { id: ID, filters, properties: properties.clone() }.encode(Version::V3_1_1, &mut out).unwrap();
+    assert_eq!(&out[..], b"\x82\x06\x00\x01\x00\x01a\x01");
+    out.clear();
     ConnAck { session_present: true, reason: ReasonCode::Success, properties }.encode(Version::V3_1, &mut out).unwrap();
     assert_eq!(&out[..], b"\x20\x02\x00\x00");
 }

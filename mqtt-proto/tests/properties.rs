@@ -117,6 +117,7 @@ fn the_builder_refuses_what_decoding_would() {
         Property::MaximumPacketSize(0),
         Property::SubscriptionIdentifier(0),
         Property::SubscriptionIdentifier(268_435_456),
+        Property::SubscriptionIdentifier(u32::MAX),
         Property::ResponseTopic("a/+"),
         Property::ResponseTopic(""),
         Property::ReasonString("\0"),

@@ -3,7 +3,7 @@ mod common;
 
 use bytes::BytesMut;
 use common::{Expected, Vector, decode, encode, vectors};
-use mqtt_proto::{FrameRef, Packet, PublishRef};
+use mqtt_proto::{AckRef, FrameRef, Packet, PublishRef};
 
 /// Among others, a CONNECT is validated as a whole [MQTT-3.1.4-1], and QoS 0 goes without DUP [MQTT-4.3.1-1].
 #[test]
@@ -56,7 +56,7 @@ fn bytewise_as_whole() {
     }
 }
 
-/// The ways to decode agree: framing and decoding apart, both in one, and PUBLISH in place.
+/// The ways to decode agree: framing and decoding apart, both in one, and in place.
 #[test]
 fn all_decoders_agree() {
     for vector in vectors() {
@@ -66,6 +66,15 @@ fn all_decoders_agree() {
         assert_eq!(Packet::read(&mut buf, vector.version, u32::MAX), apart, "{at}");
         assert!(apart.is_err() || buf.is_empty(), "{at}");
         if let Ok(Some(frame)) = FrameRef::peek(&vector.bytes, u32::MAX) {
+            match (AckRef::decode(frame, vector.version), &apart) {
+                (
+                    Ok(view),
+                    Ok(Some(Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack))),
+                ) => {
+                    assert_eq!(view.to_ack(), *ack, "{at}");
+                }
+                (view, owned) => assert!(view.is_err(), "{at}: {view:?}, {owned:?}"),
+            }
             assert_eq!(frame.len(), vector.bytes.len(), "{at}");
             match (PublishRef::decode(frame, vector.version), &apart) {
                 (Ok(view), Ok(Some(Packet::Publish(publish)))) => assert_eq!(view.to_publish(), *publish, "{at}"),

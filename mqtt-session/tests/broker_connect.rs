@@ -262,6 +262,29 @@ fn a_client_that_cannot_take_connack_is_not_let_in() {
 }
 
 #[test]
+fn a_reply_that_is_too_large_ends_the_connection() {
+    // [MQTT-3.1.2-24]: the client would wait for it forever
+    let small = [Property::MaximumPacketSize(20)];
+    for count in [15, 16] {
+        let mut bench = Bench::new();
+        let (client, _) = bench.connect(with(connect(Version::V5, "c"), small));
+        let filters = (0..count).map(|n| (filter(&n.to_string()), QoS::AtMostOnce.into())).collect();
+        bench.send(client, Subscribe { id: pid(1), filters, properties: Properties::new() });
+        if count == 16 {
+            assert_eq!(bench.disconnect_reason(client), Some(ReasonCode::PacketTooLarge));
+        } else {
+            assert!(matches!(bench.recv(client), Some(Packet::SubAck(_))), "20 bytes");
+        }
+    }
+    let mut bench = asking(|_| {});
+    let method = [Property::AuthenticationMethod("steps")];
+    let client = bench.open(with(with(connect(Version::V5, "c"), small), method));
+    let id = bench.authenticate().id;
+    bench.answer(id, AuthOutcome::Continue { data: Some("a challenge of many bytes".into()) });
+    assert_eq!(bench.refusal(client).unwrap().reason, ReasonCode::PacketTooLarge);
+}
+
+#[test]
 fn connections_and_sessions_have_a_limit() {
     let mut bench = Bench::with(|config| {
         config.max_connections = 3;

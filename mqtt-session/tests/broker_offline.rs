@@ -465,3 +465,45 @@ fn online_sessions_read_the_same_log_at_their_own_pace() {
     assert_eq!(bench.take_texts(slow), numbers(0..10));
     assert_eq!(bench.levels(), (0, 0, 0));
 }
+
+#[test]
+fn many_logs_are_read_in_the_order_of_arrival() {
+    // [MQTT-4.6.0-5]
+    let mut bench = Bench::new();
+    let client = bench.connect(persistent(Version::V5, "s", 1000)).0;
+    let count = 2000_u32;
+    let filters = (0..count).map(|number| (filter(&format!("t/{number}")), ONE.into())).collect();
+    bench.send(client, Subscribe { id: pid(1), filters, properties: Properties::new() });
+    assert!(matches!(bench.recv(client), Some(Packet::SubAck(ack)) if ack.reasons.len() == count as usize));
+    bench.cut(client);
+    // Twice round, in an order that is not that of the filters.
+    for number in 0..2 * count {
+        bench.inject(&format!("t/{}", number * 7 % count), &number.to_string(), ONE);
+    }
+    let client = back(&mut bench, "s");
+    assert_eq!(bench.take_texts(client), numbers(0..2 * count));
+    assert_eq!(bench.levels(), (0, 0, 0));
+}
+
+#[test]
+fn a_pushed_subscription_that_is_gone_adds_nothing() {
+    // [MQTT-3.3.4-4], [MQTT-3.8.4-3]
+    let mut bench = Bench::new();
+    let client = bench.connect(persistent(Version::V5, "s", 1000)).0;
+    bench.subscribe_with(client, "a", ONE, 1);
+    for (qos, expected) in [
+        (Some(QoS::AtMostOnce), vec![1, 2]),
+        (None, vec![1]),
+        (Some(ONE), vec![1, 2]),
+        (Some(QoS::AtMostOnce), vec![1, 2]),
+    ] {
+        match qos {
+            Some(qos) => bench.subscribe_with(client, "+", qos, 2),
+            None => assert_eq!(bench.unsubscribe(client, &["+"]), [ReasonCode::Success]),
+        }
+        bench.inject("a", "x", ONE);
+        let got = bench.take(client);
+        assert_eq!((got.len(), identifiers(&got[0])), (1, expected), "{qos:?}");
+    }
+    assert_eq!(bench.levels(), (0, 0, 0));
+}

@@ -132,3 +132,56 @@ proptest! {
         prop_assert!(world.levels().iter().all(|(live, kept)| *live == *kept as u64), "{:?}", world.levels());
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    /// The same inputs give the same outputs, bit for bit.
+    #[test]
+    fn a_history_repeats_itself(changes in prop::collection::vec(change(), 1..60)) {
+        let run = || {
+            let mut world = World::new();
+            let mut clients = [None; 3];
+            for change in &changes {
+                apply(&mut world, &mut clients, change);
+                world.keep_all();
+            }
+            let last: Vec<_> = clients.into_iter().flatten().map(|client| world.bench.recv_all(client)).collect();
+            let World { bench, store, .. } = world;
+            (format!("{:?}", bench.batches), format!("{:?}", bench.events), last, bench.broker.stats(), store)
+        };
+        prop_assert_eq!(run(), run());
+    }
+
+    /// A store that loses batches harms those who waited for them, not the broker: it goes on, and so does its successor.
+    #[test]
+    fn a_store_with_holes_harms_nobody_else(changes in prop::collection::vec((change(), 0_u8..4), 1..80)) {
+        let mut world = World::new();
+        let mut clients = [None; 3];
+        for (change, luck) in &changes {
+            // What was lost may have taken the connection with it.
+            apply(&mut world, &mut clients, change);
+            match luck {
+                0 => world.lose(),
+                1 => world.keep(1),
+                _ => world.keep_all(),
+            }
+        }
+        for _ in 0..2 {
+            let (client, _) = world.bench.connect(persistent(Version::V5, "new", FOREVER));
+            world.bench.send(client, subscribe("well/kept", QoS::ExactlyOnce));
+            world.keep_all();
+            world.bench.cut(client);
+            let publisher = world.bench.v3("p");
+            world.bench.send(publisher, message("well/kept", "x", QoS::AtLeastOnce));
+            world.keep_all();
+            prop_assert_eq!(world.bench.recv_all(publisher), [Packet::PubAck(ack(10))]);
+            world.crash();
+            let (client, connack) = world.bench.connect(persistent(Version::V5, "new", FOREVER));
+            prop_assert!(connack.session_present);
+            let publish = world.bench.recv_publish(client);
+            world.bench.acknowledge(client, &publish);
+            world.keep_all();
+        }
+    }
+}

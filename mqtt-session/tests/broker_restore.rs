@@ -48,6 +48,20 @@ fn sessions_subscriptions_and_messages_come_back() {
 }
 
 #[test]
+fn a_session_still_belongs_to_its_owner() {
+    let config = Config { authentication: Authentication::Request, sys_interval: Duration::ZERO, ..Config::default() };
+    let mut world = World { config: Arc::new(config), ..World::new() };
+    world.crash();
+    let first = persistent(Version::V5, "s", FOREVER);
+    world.bench.connect_as(first.clone(), Some("owner"), Grant::everything());
+    world.keep_all();
+    world.crash();
+    let (_, connack) = world.bench.connect_as(first.clone(), Some("stranger"), Grant::everything());
+    assert_eq!(connack.reason, ReasonCode::NotAuthorized);
+    assert!(world.bench.connect_as(first, Some("owner"), Grant::everything()).1.session_present);
+}
+
+#[test]
 fn only_durable_sessions_come_back() {
     let mut world = World::new();
     let (transient, _) = world.bench.connect(connect(Version::V5, "t"));

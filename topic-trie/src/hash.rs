@@ -41,7 +41,7 @@ impl SeededHash {
     /// Hash of a level or of a whole topic.
     #[inline]
     pub(crate) fn bytes(&self, bytes: &[u8]) -> u32 {
-        let mut state = self.first ^ bytes.len() as u64;
+        let mut state = self.first;
         let (low, high) = match bytes.len() {
             17.. => {
                 let mut rest = bytes;
@@ -61,7 +61,8 @@ impl SeededHash {
             }
             0 => (0, 0),
         };
-        self.finish(fold(low ^ state, high ^ self.second))
+        // The length comes in here and not above, where chosen bytes could make up for it.
+        self.finish(fold(low ^ state, high ^ self.second) ^ bytes.len() as u64)
     }
 
     /// Hash of a pair of ids or hashes.
@@ -110,4 +111,52 @@ fn head4(bytes: &[u8]) -> u64 {
 #[inline]
 fn tail4(bytes: &[u8]) -> u64 {
     bytes.last_chunk().map_or(0, |chunk| u64::from(u32::from_le_bytes(*chunk)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+
+    #[test]
+    fn every_byte_and_the_length_count() {
+        let hasher = SeededHash::new(Seed([7, 8]));
+        let mut bytes = [b'a'; 70];
+        let mut seen = BTreeSet::new();
+        for len in 0..bytes.len() {
+            assert!(seen.insert(hasher.bytes(&bytes[..len])), "{len}");
+            for at in 0..len {
+                bytes[at] = b'b';
+                assert!(seen.insert(hasher.bytes(&bytes[..len])), "{at} of {len}");
+                bytes[at] = b'a';
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_differ_little_spread() {
+        for seed in [Seed::default(), Seed([u64::MAX, 1]), Seed([3, 0x1319_8a2e_0370_7344])] {
+            let hasher = SeededHash::new(seed);
+            let names: BTreeSet<u32> = (0..10_000).map(|n| hasher.bytes(format!("device/{n}").as_bytes())).collect();
+            let pairs: BTreeSet<u32> = (0..10_000).map(|n| hasher.pair(n / 100, n % 100)).collect();
+            for hashes in [names, pairs] {
+                assert!(hashes.len() > 9_990);
+                // Of a hundred equal ranges none has much more than its hundred.
+                let mut counts = [0; 100];
+                for hash in hashes {
+                    counts[((u64::from(hash) * 100) >> 32) as usize] += 1;
+                }
+                assert!(counts.iter().all(|&count| count < 200), "{seed:?} {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_decides() {
+        let [one, two] = [[1, 2], [1, 4]].map(|seed| SeededHash::new(Seed(seed)));
+        assert_ne!(one.bytes(b"a/b"), two.bytes(b"a/b"));
+        assert_ne!(one.pair(1, 2), two.pair(1, 2));
+        assert_eq!(one.bytes(b"a/b"), SeededHash::new(Seed([1, 2])).bytes(b"a/b"));
+    }
 }

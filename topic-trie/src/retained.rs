@@ -14,6 +14,32 @@ use crate::table::Table;
 use crate::text::{Span, Texts, split};
 
 /// Keeps one value per topic name: the retained messages of a broker.
+///
+/// # Cost
+///
+/// [`get`](Self::get), and setting a value that is there, take one hash and one comparison of the name. A new topic and its
+/// removal take time linear in the length of the name, amortised. A scan looks at the nodes that agree with the filter so
+/// far, each once; a level of text is looked up, not searched.
+///
+/// A topic takes one node of 16 bytes beside its name, and one more for each level above that no other topic shares.
+///
+/// # Example
+///
+/// ```
+/// use topic_trie::{Cursor, RetainedStore, Scan, Seed};
+///
+/// let mut store = RetainedStore::new(Seed([17, 4]));
+/// store.insert("lamp/1/state", "on")?;
+/// store.insert("lamp/2/state", "off")?;
+/// store.insert("lamp/2/power", "0 W")?;
+/// assert_eq!(store.get("lamp/2/state"), Some(&"off"));
+///
+/// let mut cursor = Cursor::new();
+/// let mut found = 0;
+/// let scan = store.scan("lamp/+/state", &mut cursor, 1000, |_topic, _value| found += 1);
+/// assert_eq!((found, scan), (2, Scan::Done));
+/// # Ok::<(), topic_trie::TopicError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RetainedStore<V> {
     pub(crate) hasher: SeededHash,
@@ -51,6 +77,9 @@ impl<V> RetainedStore<V> {
     }
 
     /// Sets the value of `topic`; the value that it had comes back.
+    ///
+    /// # Errors
+    /// Refuses what is not a topic name by section 4.7; then nothing has changed.
     pub fn insert(&mut self, topic: &str, value: V) -> Result<Option<V>, TopicError> {
         check_topic(topic)?;
         let hash = self.hasher.bytes(topic.as_bytes());
@@ -67,7 +96,7 @@ impl<V> RetainedStore<V> {
         Ok(None)
     }
 
-    /// Clears the value of `topic`, and frees what it alone needed.
+    /// Clears the value of `topic`, and frees what it alone needed. `None` if there was none.
     pub fn remove(&mut self, topic: &str) -> Option<V> {
         let hash = self.hasher.bytes(topic.as_bytes());
         let id = self.find(topic, hash)?;
@@ -99,7 +128,7 @@ impl<V> RetainedStore<V> {
         self.values[place].as_mut()
     }
 
-    /// Clears all values; the memory is kept for new ones.
+    /// Clears all values; the memory is kept for new ones. A scan that is under way has nothing left to report.
     pub fn clear(&mut self) {
         self.texts.clear();
         self.nodes.clear();
@@ -139,7 +168,8 @@ impl<V> RetainedStore<V> {
         MemoryUse { bytes: values + nodes + texts, values, nodes, texts, node_count: self.nodes.len() }
     }
 
-    /// Gives back memory that cleared values left behind; takes time linear in the number of nodes.
+    /// Gives back memory that cleared values left behind. Takes time linear in the number of nodes; scans that are under
+    /// way may go on.
     pub fn shrink_to_fit(&mut self) {
         self.pack();
         self.texts.shrink_to_fit();

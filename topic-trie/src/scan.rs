@@ -75,9 +75,14 @@ impl Cursor {
 impl<V> RetainedStore<V> {
     /// Calls `found` with the topic names that `filter` matches and their values, as far as `budget` goes.
     ///
-    /// One unit of the budget is one node looked at, whether it is a hit or not, or one gap that a removal left. The store
-    /// may change between the calls: a topic that is there during the whole scan is reported exactly once; one that is
-    /// added or removed meanwhile may be reported, but never twice. An invalid filter matches nothing.
+    /// One unit of the budget is one node looked at, whether it is a hit or not, or one gap that a removal left; a budget
+    /// of zero does nothing. A call also cuts the filter into levels, in time linear in its length. The order is the same
+    /// for the same history and seed.
+    ///
+    /// The scan begins with the first call. The store may change between the calls: a topic that is there during the whole
+    /// scan is reported exactly once, with the value that it has then; one that is added or removed meanwhile may be
+    /// reported, but never twice. An invalid filter matches nothing. With a cursor of another store, or another filter than
+    /// before, the answer means nothing.
     pub fn scan(&self, filter: &str, cursor: &mut Cursor, budget: usize, mut found: impl FnMut(&str, &V)) -> Scan {
         if check_filter(filter).is_err() {
             cursor.state = State::Done;

@@ -52,7 +52,9 @@ impl Table {
 
     pub(crate) fn insert(&mut self, hash: u32, id: u32) {
         if (self.len + 1) * 5 > self.homes * 4 {
-            self.rebuild((self.homes * 2).max(16));
+            // Large tables grow by half: there the memory counts for more than the work.
+            let more = if self.homes < 1 << 16 { self.homes } else { self.homes / 2 };
+            self.rebuild((self.homes + more).max(16));
         }
         let mut slot = entry(hash, id);
         let mut at = self.home(slot);

@@ -60,9 +60,13 @@ fn deepest_topics() {
         found.sort_unstable_by_key(|(_, value)| *value);
         assert!(found.iter().map(|(len, _)| *len).eq(topics.iter().map(|topic| topic.len())), "{found:?}");
     }
-    for (value, topic) in (0..).zip(&topics) {
+    for (value, topic) in (0..).zip(&topics).skip(1) {
         assert_eq!(store.remove(topic), Some(value));
     }
+    store.shrink_to_fit();
+    // Left is the longest name, and one level for each node above it.
+    assert!(store.memory().texts < 3 * MAX_BYTES, "{:?}", store.memory());
+    assert_eq!(store.remove(topics[0]), Some(0));
     store.shrink_to_fit();
     assert_eq!(store.memory(), empty);
 }
@@ -123,4 +127,31 @@ fn the_same_history_gives_the_same_order() {
         order
     };
     assert_eq!(run(), run());
+}
+
+/// Names that come and go for ever must not take more and more memory, with no one calling `shrink_to_fit`.
+#[test]
+fn churn_does_not_leak() {
+    let mut trie = SubscriptionTrie::new(Seed([2, 3]));
+    let mut store = RetainedStore::new(Seed([2, 3]));
+    let name = |round: u32, kind: &str| format!("client/{round}/{kind}");
+    let mut early = (0, 0);
+    for round in 0..20_000u32 {
+        for kind in ["status", "+", "#"] {
+            trie.insert(&name(round, kind), 1, ()).unwrap();
+        }
+        store.insert(&name(round, "status"), ()).unwrap();
+        if let Some(past) = round.checked_sub(200) {
+            for kind in ["status", "+", "#"] {
+                assert_eq!(trie.remove(&name(past, kind), 1), Some(()));
+            }
+            assert_eq!(store.remove(&name(past, "status")), Some(()));
+        }
+        if round == 2_000 {
+            early = (trie.memory().bytes, store.memory().bytes);
+        }
+    }
+    // Names are longer by a digit at the end.
+    assert!(trie.memory().bytes < early.0 * 3 / 2, "{early:?} {:?}", trie.memory());
+    assert!(store.memory().bytes < early.1 * 3 / 2, "{early:?} {:?}", store.memory());
 }

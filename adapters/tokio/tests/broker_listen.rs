@@ -95,3 +95,18 @@ fn what_is_no_connect_is_closed() {
     }
     server.connect("client").ping();
 }
+
+#[test]
+fn a_refusal_reaches_whoever_sent_more_than_was_read() {
+    let server = Server::start(Config::default());
+    for _ in 0..20 {
+        let mut raw = Raw::open(server.address());
+        // Protocol level 9, and a lot behind it that nobody reads: closing at once would reset the connection.
+        let mut bytes = b"\x10\x0d\x00\x04MQTT\x09\x02\x00\x00\x00\x01x".to_vec();
+        bytes.resize(bytes.len() + 400_000, 0xC0);
+        std::io::Write::write_all(&mut raw.stream, &bytes).unwrap();
+        let mut answer = Vec::new();
+        std::io::Read::read_to_end(&mut raw.stream, &mut answer).unwrap();
+        assert_eq!(answer.first(), Some(&0x20), "CONNACK with the reason");
+    }
+}

@@ -116,3 +116,25 @@ async fn large_messages_both_ways() {
     published.unwrap();
     assert!(soon(messages.recv()).await.unwrap().payload == payload);
 }
+
+/// What the socket takes makes room for more, although nothing else wakes the client.
+#[tokio::test]
+async fn a_burst_of_qos0_is_settled_while_the_server_says_nothing() {
+    const MESSAGES: usize = 400; // of 64 KiB: more than the sockets hold
+    let server = Server::start().await;
+    let builder = server.builder().configure(|config| config.max_transmit_bytes = 1000);
+    let (client, mut conn) = server.client(builder).await;
+    let payload = bytes::Bytes::from(vec![7; 64 * 1024]);
+    let deliveries: Vec<_> = (0..MESSAGES).map(|_| client.try_publish("t", payload.clone(), Q0).unwrap()).collect();
+    let script = async {
+        for _ in 0..MESSAGES {
+            conn.read_publish().await;
+        }
+    };
+    let user = async {
+        for delivery in deliveries {
+            soon(delivery).await.unwrap();
+        }
+    };
+    tokio::join!(script, user);
+}

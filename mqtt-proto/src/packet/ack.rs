@@ -34,21 +34,15 @@ impl Ack {
     /// Decodes a frame of one of the four types.
     #[inline]
     pub fn decode(frame: Frame, version: Version) -> Result<Self, DecodeError> {
-        let (id, reason, properties) = view(frame.header(), frame.body(), version)?;
-        if properties.is_empty() {
+        let ack = AckRef::parse(frame.header(), frame.body(), version)?;
+        let (id, reason, length, set) = (ack.id, ack.reason, ack.properties.len(), ack.properties.set());
+        if length == 0 {
             return Ok(Self { id, reason, properties: Properties::new() });
         }
-        let (length, set) = (properties.len(), properties.set());
         // The properties are the last field.
         let mut body = frame.into_body();
-        Ok(Self { id, reason, properties: Properties::from_parts(body.split_off(body.len() - length), set) })
-    }
-
-    /// Decodes in place; properties are copied, if any.
-    #[inline]
-    pub fn decode_ref(frame: FrameRef<'_>, version: Version) -> Result<Self, DecodeError> {
-        let (id, reason, properties) = view(frame.header(), frame.body(), version)?;
-        Ok(Self { id, reason, properties: properties.to_properties() })
+        let properties = Properties::from_parts(body.split_off(body.len() - length), set);
+        Ok(Self { id, reason, properties })
     }
 
     /// The length of [`encode`](Self::encode)'s output.
@@ -99,22 +93,47 @@ impl Ack {
     }
 }
 
-/// The fields of an acknowledgment; scalars in, so that nothing goes through memory.
-#[inline]
-fn view(header: u8, body: &[u8], version: Version) -> Result<(PacketId, ReasonCode, PropertiesRef<'_>), Fault> {
-    let packet = PacketType::of_header(header);
-    if !is_ack(packet) {
-        return Err(violation!("a packet of another type was expected", "section 2.1.2"));
+/// An acknowledgment in the buffer it arrived in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckRef<'a> {
+    /// Packet Identifier.
+    pub id: PacketId,
+    /// Reason Code; `Success` before 5.0.
+    pub reason: ReasonCode,
+    /// Properties.
+    pub properties: PropertiesRef<'a>,
+}
+
+impl<'a> AckRef<'a> {
+    /// Decodes a frame of one of the four types in place.
+    #[inline]
+    pub fn decode(frame: FrameRef<'a>, version: Version) -> Result<Self, DecodeError> {
+        Ok(Self::parse(frame.header(), frame.body(), version)?)
     }
-    // [MQTT-3.6.1-1]
-    expect(header, packet, version)?;
-    let (rest, id) = packet_id(body)?;
-    // Reason Code and Property Length may be left off (section 3.4.2.1).
-    if rest.is_empty() {
-        return Ok((id, ReasonCode::Success, PropertiesRef::default()));
+
+    /// Copies the packet out of its buffer; without properties that allocates nothing.
+    #[inline]
+    pub fn to_ack(self) -> Ack {
+        Ack { id: self.id, reason: self.reason, properties: self.properties.to_properties() }
     }
-    let (reason, properties) = outcome(rest, packet, version)?;
-    Ok((id, reason, properties))
+
+    /// Scalars in, so that nothing goes through memory.
+    #[inline]
+    fn parse(header: u8, body: &'a [u8], version: Version) -> Result<Self, Fault> {
+        let packet = PacketType::of_header(header);
+        if !is_ack(packet) {
+            return Err(violation!("a packet of another type was expected", "section 2.1.2"));
+        }
+        // [MQTT-3.6.1-1]
+        expect(header, packet, version)?;
+        let (rest, id) = packet_id(body)?;
+        // Reason Code and Property Length may be left off (section 3.4.2.1).
+        if rest.is_empty() {
+            return Ok(Self { id, reason: ReasonCode::Success, properties: PropertiesRef::default() });
+        }
+        let (reason, properties) = outcome(rest, packet, version)?;
+        Ok(Self { id, reason, properties })
+    }
 }
 
 /// Reason Code and Properties.

@@ -13,7 +13,7 @@ mod subscribe;
 mod unsuback;
 mod unsubscribe;
 
-pub use ack::Ack;
+pub use ack::{Ack, AckRef};
 pub use auth::Auth;
 pub use connack::ConnAck;
 pub use connect::{Connect, Will};
@@ -68,22 +68,36 @@ pub enum Packet {
 /// Packet types, with the values of section 2.1.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-#[allow(missing_docs)]
 pub enum PacketType {
+    /// CONNECT.
     Connect = 1,
+    /// CONNACK.
     ConnAck = 2,
+    /// PUBLISH.
     Publish = 3,
+    /// PUBACK.
     PubAck = 4,
+    /// PUBREC.
     PubRec = 5,
+    /// PUBREL.
     PubRel = 6,
+    /// PUBCOMP.
     PubComp = 7,
+    /// SUBSCRIBE.
     Subscribe = 8,
+    /// SUBACK.
     SubAck = 9,
+    /// UNSUBSCRIBE.
     Unsubscribe = 10,
+    /// UNSUBACK.
     UnsubAck = 11,
+    /// PINGREQ.
     PingReq = 12,
+    /// PINGRESP.
     PingResp = 13,
+    /// DISCONNECT.
     Disconnect = 14,
+    /// AUTH.
     Auth = 15,
 }
 
@@ -224,10 +238,10 @@ impl Packet {
         let Some(frame) = FrameRef::peek(buf, max_packet_size)? else { return Ok(None) };
         // Splitting the buffer costs more than all the rest of an acknowledgment.
         let small = match frame.packet_type() {
-            PacketType::PubAck => Self::PubAck(Ack::decode_ref(frame, version)?),
-            PacketType::PubRec => Self::PubRec(Ack::decode_ref(frame, version)?),
-            PacketType::PubRel => Self::PubRel(Ack::decode_ref(frame, version)?),
-            PacketType::PubComp => Self::PubComp(Ack::decode_ref(frame, version)?),
+            PacketType::PubAck => Self::PubAck(AckRef::decode(frame, version)?.to_ack()),
+            PacketType::PubRec => Self::PubRec(AckRef::decode(frame, version)?.to_ack()),
+            PacketType::PubRel => Self::PubRel(AckRef::decode(frame, version)?.to_ack()),
+            PacketType::PubComp => Self::PubComp(AckRef::decode(frame, version)?.to_ack()),
             PacketType::Publish => {
                 let (place, length) = (frame.place(), frame.len());
                 let layout = Layout::parse(frame.header(), place.start, frame.body(), version)?;

@@ -59,7 +59,11 @@ impl<'a> PublishRef<'a> {
     }
 
     /// Copies the packet out of its buffer, into one allocation.
+    ///
+    /// # Panics
+    /// When `topic` was replaced by one that is no Topic Name.
     pub fn to_publish(&self) -> Publish {
+        assert!(text::check_plain(self.topic.as_bytes()).is_ok(), "decoding checked the topic name");
         let mut all = BytesMut::with_capacity(self.topic.len() + self.properties.len() + self.payload.len());
         all.extend_from_slice(self.topic.as_bytes());
         all.extend_from_slice(self.properties.raw());

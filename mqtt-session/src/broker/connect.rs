@@ -6,7 +6,7 @@ use super::io::{Action, AuthOutcome, AuthStage, Authenticate, RequestId};
 use super::publish::exceeds;
 use super::session::{Inflight, Session};
 use super::timers::Timer;
-use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, Output, Request, Verdict};
+use super::{Authentication, Broker, Decision, DisconnectReason, Event, Grant, MessageId, Output, Request, Verdict};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -285,7 +285,11 @@ impl Broker {
         let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
         connack.session_present = session_present;
         self.activate(slot, session, &connect, identity, grant, keep_alive);
-        self.send(slot, &Packet::ConnAck(connack)); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
+        // A session that is to last is kept before the client hears of it, or a crash would take back what CONNACK said; so
+        // are the QoS 2 steps of the last connection before this one repeats them.
+        let durable = self.sessions.get(session).is_some_and(|session| session.durable);
+        let due = if durable { self.store.due() } else { self.store.watermark };
+        self.reply(slot, due, Reply::ConnAck(Packet::ConnAck(connack))); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]
         self.connected_event(slot, &connect, session_present);
         self.arm_connection(slot);
         self.resume(slot);
@@ -377,15 +381,14 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
         session.connection = Some(slot);
         session.expiry = expiry;
+        // Once and for all: one that ends with its connection is never resumed, so it has no subscriptions yet.
+        session.durable |= expiry > 0;
         session.will = connect.will.as_ref().map(|will| Arc::new(compact_will(will))); // [MQTT-3.1.2-7]
         if let Some(at) = session.expires_at.take() {
             self.timers.disarm(at, Timer::SessionExpiry(session_slot));
         }
         if let Some(at) = session.will_at.take() {
             self.timers.disarm(at, Timer::Will(session_slot)); // [MQTT-3.1.3-9]
-        }
-        if expiry > 0 {
-            self.make_durable(session_slot);
         }
         self.store_session(session_slot);
         self.stats.connections += 1;
@@ -397,20 +400,14 @@ impl Broker {
     fn resume(&mut self, slot: u32) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
-        // QoS 2 steps of the last connection may not be kept yet, and must be before they are repeated.
-        let unsure = session.durable && session.inflight.iter().any(|inflight| inflight.head.qos == QoS::ExactlyOnce);
         let logs: alloc::vec::Vec<u32> = session.cursors.keys().copied().collect();
         for log in logs {
-            session.lag(log);
+            session.lag(log, MessageId::default());
             if let Some(log) = self.logs.get_mut(log) {
                 log.online.insert(session_slot);
             }
         }
         debug_assert!(session.inflight.iter().all(|Inflight { head, .. }| head.qos > QoS::AtMostOnce));
-        if unsure && let Some(conn) = self.connections.get_mut(slot) {
-            conn.resuming = true;
-            self.reply(slot, self.store.due(), Reply::Resume);
-        }
         self.wake(session_slot);
     }
 

@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use core::time::Duration;
 use mqtt_proto::{
     Ack, ClientId, ConnAck, Connect, DecodeError, Disconnect, Frame, Packet, PacketId, PacketType, Properties,
-    Property, Publish, ReasonCode, Subscribe, TopicName, Version,
+    Property, Publish, ReasonCode, Subscribe, TopicFilter, TopicName, Version,
 };
 
 /// The state of one connection.
@@ -34,6 +34,8 @@ pub(super) struct Connection {
     /// The session's slot, while the connection is active.
     pub(super) session: Option<u32>,
     pub(super) phase: Phase,
+    /// Whether CONNACK was sent: nothing goes either way before.
+    pub(super) announced: bool,
     pub(super) tx: TxQueue,
     /// Replies that wait for the store, oldest first.
     pub(super) gate: VecDeque<Gated>,
@@ -51,8 +53,6 @@ pub(super) struct Connection {
     /// QoS 1 and 2 messages to the client that are not complete, and how many there may be.
     pub(super) sending: u16,
     pub(super) send_maximum: u16,
-    /// Whether what was on its way waits for the store before it is sent again.
-    pub(super) resuming: bool,
     /// Whether the PUBRELs on their way were sent again on this connection.
     pub(super) released_again: bool,
     /// How many of the session's messages on their way were sent again on this connection.
@@ -98,16 +98,16 @@ pub(super) struct Gated {
 /// A reply, and what goes with it.
 #[derive(Debug)]
 pub(super) enum Reply {
+    /// CONNACK of a connection that is accepted.
+    ConnAck(Packet),
     /// PUBACK, PUBREC or PUBCOMP.
     Ack(Packet),
     /// SUBACK, with the subscriptions whose retained messages follow it.
-    SubAck(Packet, Vec<super::session::Scan>),
+    SubAck(Packet, Vec<TopicFilter>),
     /// UNSUBACK.
     UnsubAck(Packet),
     /// A QoS 2 PUBLISH whose Packet Identifier must survive, or one that comes behind it.
     Publish(Bytes),
-    /// What was on its way when the last connection ended.
-    Resume,
 }
 
 /// A packet that waits for an authorization.
@@ -146,6 +146,7 @@ impl Connection {
             client_id: connect.client_id.compact(),
             session: None,
             phase: Phase::Authenticating(Box::new(connect)),
+            announced: false,
             tx: TxQueue::new(),
             gate: VecDeque::new(),
             gated_publishes: 0,
@@ -157,7 +158,6 @@ impl Connection {
             receiving: 0,
             sending: 0,
             send_maximum: u16::MAX,
-            resuming: false,
             released_again: false,
             resent: 0,
             max_packet_size: u32::MAX,
@@ -175,7 +175,7 @@ impl Connection {
     }
 
     pub(super) fn is_active(&self) -> bool {
-        matches!(self.phase, Phase::Active)
+        self.announced && matches!(self.phase, Phase::Active)
     }
 
     /// Whether a further QoS 1 or 2 message may be sent [MQTT-3.3.4-9].
@@ -303,7 +303,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Encodes a packet for a connection. What the client cannot take for its size is dropped [MQTT-3.1.2-24].
+    /// Encodes a packet for a connection. One that is too large for the client [MQTT-3.1.2-24] cannot be left out, since
+    /// the client waits for it: the connection ends.
     pub(super) fn send(&mut self, slot: u32, packet: &Packet) {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         if matches!(conn.phase, Phase::Closing) {
@@ -312,6 +313,9 @@ impl Broker {
         let fits = packet.encoded_len(conn.version).is_ok_and(|len| len <= conn.max_packet_size as usize);
         if fits && packet.encode(conn.version, conn.tx.run()).is_ok() {
             self.stats.packets_sent += 1;
+        } else if !matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_)) {
+            let reason = ReasonCode::PacketTooLarge;
+            return self.close(slot, DisconnectReason::Server(reason, "a reply is too large for the client"));
         }
         self.tell_writable(slot);
     }
@@ -351,6 +355,14 @@ impl Broker {
 
     fn release(&mut self, slot: u32, reply: Reply) {
         match reply {
+            Reply::ConnAck(packet) => {
+                if let Some(conn) = self.connections.get_mut(slot) {
+                    conn.announced = true;
+                    let session = conn.session;
+                    self.send(slot, &packet);
+                    session.into_iter().for_each(|session| self.wake(session));
+                }
+            }
             Reply::Ack(packet) => {
                 self.end_receiving(slot, &packet);
                 self.send(slot, &packet);
@@ -360,14 +372,6 @@ impl Broker {
                 self.start_scans(slot, scans);
             }
             Reply::UnsubAck(packet) => self.send(slot, &packet),
-            Reply::Resume => {
-                if let Some(conn) = self.connections.get_mut(slot) {
-                    conn.resuming = false;
-                    if let Some(session) = conn.session {
-                        self.wake(session);
-                    }
-                }
-            }
             Reply::Publish(bytes) => {
                 if let Some(conn) = self.connections.get_mut(slot) {
                     conn.tx.push(&bytes);
@@ -447,7 +451,8 @@ impl Broker {
         let Some(conn) = self.connections.get(slot) else { return };
         match (&conn.phase, &reason) {
             (Phase::Closing, _) => return,
-            (Phase::Active, DisconnectReason::Server(code, text)) if conn.version.is_v5() => {
+            // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK.
+            (Phase::Active, DisconnectReason::Server(code, text)) if conn.announced && conn.version.is_v5() => {
                 let properties = conn.reason_string(text, true);
                 let reason = farewell(*code);
                 // No Session Expiry Interval [MQTT-3.14.2-2] and no User Properties [MQTT-3.14.2-4] in it.

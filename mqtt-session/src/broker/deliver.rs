@@ -4,7 +4,8 @@
 //! that [MQTT-3.3.4-10]; what is on its way is sent again in its first order after a reconnect [MQTT-4.6.0-1]; a session
 //! pulls only while its socket has room.
 use super::connection::{Connection, Fault, Reply, ack};
-use super::session::{Head, Home, Inflight, Origin, Pending, Session, Stage, Subscription};
+use super::log::Entry;
+use super::session::{Head, Inflight, Origin, Pending, Session, Stage, Subscription};
 use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
@@ -18,6 +19,9 @@ pub(super) const PULL_UP_TO: usize = 256 * 1024;
 
 /// Retained topics looked at in one go, before others have their turn.
 const SCAN_BUDGET: usize = 512;
+
+/// How often a session may look in one go.
+const SCANS_AT_ONCE: u32 = 64;
 
 impl Message {
     /// The parts that all receivers share; no bytes are copied.
@@ -197,7 +201,7 @@ impl Broker {
     /// Sends what waits for a session while its connection has credit and room: what was on its way, what was pushed,
     /// retained messages, then the logs.
     fn pull(&mut self, slot: u32) {
-        let most = self.pull_up_to();
+        let (most, mut looks) = (self.pull_up_to(), SCANS_AT_ONCE);
         loop {
             let Some(session) = self.sessions.get(slot) else { return };
             let Some(conn_slot) = session.connection else { return };
@@ -213,7 +217,7 @@ impl Broker {
             }
             let credit = conn.has_credit();
             let progress = (credit && self.pull_pending(slot, conn_slot))
-                || self.pull_retained(slot, conn_slot, credit)
+                || self.pull_retained(slot, conn_slot, credit, &mut looks)
                 || (credit && self.pull_logs(slot, conn_slot));
             if !progress {
                 break;
@@ -230,9 +234,6 @@ impl Broker {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return false };
-        if conn.resuming {
-            return false;
-        }
         if !conn.released_again {
             self.release_again(slot, conn_slot);
             return true;
@@ -301,22 +302,29 @@ impl Broker {
         true
     }
 
-    /// Sends one retained message of the oldest scan, or looks for more.
-    fn pull_retained(&mut self, slot: u32, conn_slot: u32, credit: bool) -> bool {
+    /// Sends one retained message of the first scan, or looks for more, `looks` times at most.
+    fn pull_retained(&mut self, slot: u32, conn_slot: u32, credit: bool, looks: &mut u32) -> bool {
         let (now, budget) = (self.now, SCAN_BUDGET);
         let Some(session) = self.sessions.get_mut(slot) else { return false };
-        let Some(scan) = session.scans.front_mut() else { return false };
-        let Some(subscription) = session.subscriptions.get(&scan.filter) else {
-            session.scans.pop_front();
+        let Some(mut first) = session.scans.first_entry() else { return false };
+        let Some(subscription) = session.subscriptions.get(first.key()) else {
+            first.remove();
             return true;
         };
+        let filter = first.key().clone();
+        let scan = first.get_mut();
         let Some(found) = scan.found.front() else {
             if scan.done {
-                session.scans.pop_front();
+                first.remove();
                 return true;
             }
+            if *looks == 0 {
+                self.deferred.push(slot); // many subscriptions at once: others have their turn
+                return false;
+            }
+            *looks -= 1;
             let found = &mut scan.found;
-            let more = self.retained.topics.scan(&scan.filter, &mut scan.cursor, budget, |_, message| {
+            let more = self.retained.topics.scan(&filter, &mut scan.cursor, budget, |_, message| {
                 if !message.is_expired(now) {
                     found.push_back(message.clone());
                 }
@@ -369,18 +377,23 @@ impl Broker {
 
     /// Sends the next message of the logs that a session reads, merged in the order of their arrival.
     fn pull_logs(&mut self, slot: u32, conn_slot: u32) -> bool {
-        let Some(first) = self.first_unread(slot) else { return false };
-        let Some(session) = self.sessions.get_mut(slot) else { return false };
         let mut places = Vec::new();
         let mut head = Head::default();
         let mut wanted = false;
-        let mut entry = None;
-        for key in session.lagging.clone() {
-            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { continue };
-            let Some(here) = log.get(cursor.next).filter(|entry| entry.id == first) else { continue };
+        let mut entry: Option<Entry> = None;
+        while let Some((id, key)) = self.first_unread(slot)
+            && entry.as_ref().is_none_or(|entry| entry.id == id)
+        {
+            let Some(session) = self.sessions.get_mut(slot) else { return false };
+            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { return false };
+            let Some(here) = log.get(cursor.next) else { return false };
             cursor.unacked.push_back(cursor.next);
             places.push((key, cursor.next));
             cursor.next = cursor.next.forward(1);
+            session.lagging.pop_first();
+            cursor.lagging = log.get(cursor.next).map(|next| next.id);
+            session.lagging.extend(cursor.lagging.map(|next| (next, key)));
+            entry = Some(here.clone());
             let Some(subscription) = session.subscriptions.get(&log.filter) else { continue };
             let options = subscription.options;
             if !(options.no_local && here.message.publisher.as_ref() == Some(&session.name)) {
@@ -389,8 +402,8 @@ impl Broker {
                 head.retain |= here.message.retain && options.retain_as_published;
                 head.identifiers.push(subscription.identifier);
             }
-            entry = Some(here.clone());
         }
+        let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(entry) = entry else { return false };
         wanted |= add_pushed(session, &entry.message, &mut head);
         let name = session.name.clone();
@@ -410,15 +423,17 @@ impl Broker {
         true
     }
 
-    /// The oldest unread message of a session's logs. Notes what was lost to limits; forgets logs that are read to their end.
-    fn first_unread(&mut self, slot: u32) -> Option<MessageId> {
+    /// The oldest unread message of a session's logs, and a log that has it. Notes what was lost to limits; forgets logs
+    /// that are read to their end.
+    fn first_unread(&mut self, slot: u32) -> Option<(MessageId, u32)> {
         let session = self.sessions.get_mut(slot)?;
         let mut lost = 0;
         let mut first = None;
-        let logs = &mut self.logs;
-        let cursors = &mut session.cursors;
-        session.lagging.retain(|key| {
-            let (Some(cursor), Some(log)) = (cursors.get_mut(key), logs.get_mut(*key)) else { return false };
+        while let Some((noted, key)) = session.lagging.first().copied() {
+            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else {
+                session.lagging.pop_first();
+                continue;
+            };
             if cursor.next < log.start() {
                 lost += log.start().0 - cursor.next.0;
                 cursor.next = log.start();
@@ -426,15 +441,18 @@ impl Broker {
                 log.move_cursor(cursor.acked, settled);
                 cursor.acked = settled;
             }
-            let Some(entry) = log.get(cursor.next) else {
-                cursor.lagging = false;
-                return false;
-            };
-            first = Some(first.map_or(entry.id, |first: MessageId| first.min(entry.id)));
-            true
-        });
-        let name = session.name.clone();
-        self.count_dropped(DropReason::QueueFull, &name, lost);
+            cursor.lagging = log.get(cursor.next).map(|entry| entry.id);
+            if cursor.lagging == Some(noted) {
+                first = Some((noted, key));
+                break;
+            }
+            session.lagging.pop_first();
+            session.lagging.extend(cursor.lagging.map(|next| (next, key)));
+        }
+        if lost > 0 {
+            let name = session.name.clone();
+            self.count_dropped(DropReason::QueueFull, &name, lost);
+        }
         first
     }
 
@@ -584,13 +602,11 @@ fn write_aside(
 /// What the QoS 0 subscriptions that match as well add to a logged message: it comes once, with all identifiers
 /// [MQTT-3.3.4-4]. Whether any of them wants it.
 fn add_pushed(session: &Session, message: &Message, head: &mut Head) -> bool {
-    if session.subscriptions.len() == session.cursors.len() + session.groups.len() {
-        return false;
-    }
     let own = message.publisher.as_ref() == Some(&session.name);
     let mut wanted = false;
-    for (filter, Subscription { options, identifier, home }) in &session.subscriptions {
-        if *home == Home::Direct && !(own && options.no_local) && trie::matches(filter, &message.topic) {
+    for filter in session.direct.iter().filter(|filter| trie::matches(filter, &message.topic)) {
+        let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(filter) else { continue };
+        if !(own && options.no_local) {
             wanted = true;
             head.retain |= message.retain && options.retain_as_published; // [MQTT-3.3.1-13]
             head.identifiers.push(*identifier);

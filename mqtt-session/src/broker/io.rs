@@ -200,9 +200,10 @@ pub enum AuthOutcome {
     },
     /// No.
     Refuse {
-        /// Why: Bad User Name or Password, Not authorized, Banned, Server busy, Bad authentication method …
+        /// Why: Bad User Name or Password, Not authorized, Banned, Server busy, Bad authentication method … A code that the
+        /// packet cannot have becomes the nearest that it can, and never Success.
         reason: ReasonCode,
-        /// For people; sent to 5.0 clients that allow it.
+        /// For people; sent to 5.0 clients with CONNACK if it fits.
         reason_string: Option<String>,
     },
 }
@@ -214,9 +215,9 @@ pub enum Decision {
     Allow,
     /// No: Not authorized (0x87).
     Deny,
-    /// Acknowledge, and do nothing.
+    /// Acknowledge, and do nothing; for a Will: forget it. No for a subscription.
     Ignore,
-    /// Publish, with this payload instead.
+    /// Publish, with this payload instead. No for a subscription.
     Replace(Bytes),
 }
 

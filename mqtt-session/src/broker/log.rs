@@ -62,6 +62,13 @@ impl Log {
         self.start.forward(self.entries.len() as u64)
     }
 
+    /// Moves an empty log up to a reader that is further on: what is appended next must not lie behind it.
+    pub(super) fn begin_at(&mut self, at: Position) {
+        if self.entries.is_empty() {
+            self.start = self.start.max(at);
+        }
+    }
+
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
@@ -144,13 +151,13 @@ pub(super) struct Cursor {
     pub(super) acked: Position,
     /// Entries that were read and not acknowledged yet, ascending.
     pub(super) unacked: VecDeque<Position>,
-    /// Whether the session knows that there may be something to read.
-    pub(super) lagging: bool,
+    /// Under which message it stands among the session's logs with something to read.
+    pub(super) lagging: Option<MessageId>,
 }
 
 impl Cursor {
     pub(super) fn new(at: Position) -> Self {
-        Self { next: at, acked: at, unacked: VecDeque::new(), lagging: false }
+        Self { next: at, acked: at, unacked: VecDeque::new(), lagging: None }
     }
 
     /// An entry was acknowledged; returns the position before which all are.

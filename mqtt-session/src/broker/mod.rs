@@ -236,7 +236,8 @@ impl Broker {
         self.serve();
     }
 
-    /// Ends the connection of a client with this Reason Code (an operator's kick). `false`: it has none.
+    /// Ends the connection of a client with this Reason Code (an operator's kick), or with the nearest that a DISCONNECT can
+    /// have. `false`: it has none.
     pub fn handle_kick(&mut self, now: Instant, client_id: &ClientId, reason: ReasonCode) -> bool {
         self.now = now;
         let session = self.by_client_id.get(client_id).and_then(|session| self.sessions.get(*session));

@@ -88,7 +88,7 @@ impl Broker {
                 Home::Direct
             };
             if let Some(session) = self.sessions.get_mut(slot) {
-                session.subscriptions.insert(filter.clone(), Subscription { options, identifier, home });
+                session.put_subscription(filter, Subscription { options, identifier, home });
             }
             self.stats.subscriptions += 1;
         }
@@ -105,6 +105,7 @@ impl Broker {
             debug_assert!(added.is_ok(), "a TopicFilter is a valid filter");
         }
         let at = stored.cursors.get(filter).map_or(log.start(), |cursor| cursor.at);
+        log.begin_at(at);
         log.add_cursor(at);
         session.cursors.insert(key, Cursor::new(at));
         key

@@ -122,7 +122,7 @@ impl Broker {
             let Some(log) = self.logs.get(key) else { continue };
             for session in &log.online {
                 if let Some(session_state) = self.sessions.get_mut(*session) {
-                    session_state.lag(key);
+                    session_state.lag(key, outgoing.id);
                     if !session_state.ready {
                         session_state.ready = true;
                         self.ready.push(*session);
@@ -242,8 +242,11 @@ impl Broker {
         let Some(conn_slot) = session.connection else { return };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let limits = &self.config.connection;
-        let congested = conn.tx.len() >= limits.max_transmit_bytes;
+        let congested = !conn.is_active() || conn.tx.len() >= limits.max_transmit_bytes;
         if head.qos == QoS::AtMostOnce {
+            if !conn.is_active() {
+                return; // CONNACK has still to leave: for messages that nobody keeps, it is not connected yet
+            }
             if congested {
                 let name = session.name.clone();
                 return self.count_dropped(DropReason::SlowReceiver, &name, 1);

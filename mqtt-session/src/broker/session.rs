@@ -30,17 +30,19 @@ pub(super) struct Session {
     /// Whether it outlives its connection, so that its QoS 1 and 2 subscriptions have logs.
     pub(super) durable: bool,
     pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
+    /// Those of them whose messages are pushed.
+    pub(super) direct: BTreeSet<TopicFilter>,
     /// Where it stands in each log, by the log's key.
     pub(super) cursors: BTreeMap<u32, Cursor>,
-    /// Logs that may have something to read.
-    pub(super) lagging: Vec<u32>,
+    /// Logs that may have something to read, by the message that comes next there, or an earlier one.
+    pub(super) lagging: BTreeSet<(MessageId, u32)>,
     /// Shared groups that it is a member of.
-    pub(super) groups: Vec<u32>,
+    pub(super) groups: BTreeSet<u32>,
     /// Messages that were pushed and have not left, oldest first.
     pub(super) pending: VecDeque<Pending>,
     pub(super) pending_bytes: u64,
     /// Subscriptions whose retained messages have not all been sent.
-    pub(super) scans: VecDeque<Scan>,
+    pub(super) scans: BTreeMap<TopicFilter, Scan>,
     /// QoS 1 and 2 messages on their way, oldest first [MQTT-4.6.0-1].
     pub(super) inflight: VecDeque<Inflight>,
     pub(super) ids: PacketIds,
@@ -162,9 +164,8 @@ pub(super) enum Stage {
 }
 
 /// A scan of retained messages for a new subscription.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Scan {
-    pub(super) filter: TopicFilter,
     pub(super) cursor: trie::Cursor,
     /// Found, and waiting for credit.
     pub(super) found: VecDeque<Arc<Message>>,
@@ -183,12 +184,13 @@ impl Session {
             expires_at: None,
             durable: false,
             subscriptions: BTreeMap::new(),
+            direct: BTreeSet::new(),
             cursors: BTreeMap::new(),
-            lagging: Vec::new(),
-            groups: Vec::new(),
+            lagging: BTreeSet::new(),
+            groups: BTreeSet::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
-            scans: VecDeque::new(),
+            scans: BTreeMap::new(),
             inflight: VecDeque::new(),
             ids: PacketIds::default(),
             incoming: BTreeSet::new(),
@@ -197,6 +199,14 @@ impl Session {
             ready: false,
             mark: (0, 0),
         }
+    }
+
+    /// Notes a subscription where there is none with this filter, or replaces it.
+    pub(super) fn put_subscription(&mut self, filter: &TopicFilter, subscription: Subscription) {
+        if subscription.home == Home::Direct {
+            self.direct.insert(filter.clone());
+        }
+        self.subscriptions.insert(filter.clone(), subscription);
     }
 
     /// Queues a pushed message behind the others.
@@ -212,13 +222,13 @@ impl Session {
         Some(pending)
     }
 
-    /// Remembers that a log may have something to read.
-    pub(super) fn lag(&mut self, log: u32) {
+    /// Remembers that a log may have something to read: this message, or a later one. O(log n) in the number of such logs.
+    pub(super) fn lag(&mut self, log: u32, next: MessageId) {
         if let Some(cursor) = self.cursors.get_mut(&log)
-            && !cursor.lagging
+            && cursor.lagging.is_none()
         {
-            cursor.lagging = true;
-            self.lagging.push(log);
+            cursor.lagging = Some(next);
+            self.lagging.insert((next, log));
         }
     }
 

@@ -69,10 +69,8 @@ impl Broker {
                 None => group.members.push(Member { session: slot, terms }),
             }
         }
-        if let Some(session) = self.sessions.get_mut(slot)
-            && !session.groups.contains(&key)
-        {
-            session.groups.push(key);
+        if let Some(session) = self.sessions.get_mut(slot) {
+            session.groups.insert(key);
         }
         self.wake_group(key);
         key
@@ -81,7 +79,7 @@ impl Broker {
     /// A session leaves a group; the group ends with its last member.
     pub(super) fn leave_group(&mut self, slot: u32, key: u32) {
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.groups.retain(|group| *group != key);
+            session.groups.remove(&key);
         }
         let Some(group) = self.groups.get_mut(key) else { return };
         group.members.retain(|member| member.session != slot);

@@ -8,12 +8,10 @@ use super::log::Cursor;
 use super::route::{Subscriber, Terms};
 use super::session::{Home, Scan, Subscription};
 use super::{Broker, Event, StoreOp, Verdict};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use mqtt_proto::{
     Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck, Unsubscribe,
 };
-use topic_trie as trie;
 
 impl Broker {
     /// SUBSCRIBE from a client.
@@ -122,7 +120,7 @@ impl Broker {
                 RetainHandling::DoNotSend => false,    // [MQTT-3.3.1-11]
             };
             if send && !filter.is_shared() {
-                scans.push(Scan { filter, cursor: trie::Cursor::new(), found: VecDeque::new(), done: false });
+                scans.push(filter);
             }
         }
         let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
@@ -166,7 +164,7 @@ impl Broker {
             debug_assert!(added.is_ok(), "a TopicFilter is a valid filter");
         }
         if let Some(session) = self.sessions.get_mut(slot) {
-            session.subscriptions.insert(filter.clone(), Subscription { options, identifier, home });
+            session.put_subscription(filter, Subscription { options, identifier, home });
         }
         if durable {
             let filter = filter.clone();
@@ -198,6 +196,9 @@ impl Broker {
         match home {
             Home::Direct => {
                 self.subscriptions.remove(filter, Subscriber::Session(slot));
+                if let Some(session) = self.sessions.get_mut(slot) {
+                    session.direct.remove(filter);
+                }
             }
             Home::Group(group) => self.leave_group(slot, group),
             Home::Log(key) => {
@@ -205,8 +206,10 @@ impl Broker {
                 log.online.remove(&slot);
                 if let Some(cursor) = session.cursors.remove(&key) {
                     log.remove_cursor(cursor.acked);
+                    if let Some(next) = cursor.lagging {
+                        session.lagging.remove(&(next, key));
+                    }
                 }
-                session.lagging.retain(|lagging| *lagging != key);
                 let removed = log.trim();
                 self.stats.queued -= removed.entries;
                 self.stats.queued_bytes -= removed.bytes;
@@ -238,7 +241,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(old) = session.subscriptions.remove(filter) else { return false };
         let (durable, client_id) = (session.durable, session.client_id.clone());
-        session.scans.retain(|scan| scan.filter != *filter);
+        session.scans.remove(filter);
         self.leave_home(slot, filter, old.home);
         if durable {
             self.store.push(StoreOp::SubscriptionEnd(client_id.clone(), filter.clone()));
@@ -275,30 +278,16 @@ impl Broker {
     }
 
     /// The scans of new subscriptions begin, behind their SUBACK.
-    pub(super) fn start_scans(&mut self, slot: u32, scans: Vec<Scan>) {
+    pub(super) fn start_scans(&mut self, slot: u32, scans: Vec<TopicFilter>) {
         let Some(session_slot) = self.connections.get(slot).and_then(|conn| conn.session) else { return };
         if scans.is_empty() || self.retained.topics.is_empty() {
             return;
         }
         if let Some(session) = self.sessions.get_mut(session_slot) {
-            for scan in scans {
-                session.scans.retain(|old| old.filter != scan.filter); // a new SUBSCRIBE starts over
-                session.scans.push_back(scan);
+            for filter in scans {
+                session.scans.insert(filter, Scan::default()); // a new SUBSCRIBE starts over
             }
             self.wake(session_slot);
-        }
-    }
-
-    /// A session that will outlive its connection reads its QoS 1 and 2 subscriptions from logs from now on.
-    pub(super) fn make_durable(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        if core::mem::replace(&mut session.durable, true) {
-            return;
-        }
-        let all: Vec<(TopicFilter, Subscription)> =
-            session.subscriptions.iter().map(|(filter, subscription)| (filter.clone(), *subscription)).collect();
-        for (filter, subscription) in all {
-            self.add_subscription(slot, &filter, subscription.options, subscription.identifier);
         }
     }
 }

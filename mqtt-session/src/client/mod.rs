@@ -23,6 +23,7 @@ mod backoff;
 mod config;
 mod connect;
 mod connection;
+mod error;
 mod flights;
 mod incoming;
 mod io;
@@ -34,10 +35,8 @@ mod subscriptions;
 pub use alias::AliasPolicy;
 pub use backoff::Backoff;
 pub use config::{ClientConfig, ConfigError, QueueConfig, QueuePolicy, SessionLoss};
-pub use io::{
-    AckToken, AuthStep, Connected, DisconnectReason, Event, Failure, Message, Outcome, Output, ProtocolError,
-    PublishError, Received, ServerLimits, StateError, Stats, SubscribeError, Token,
-};
+pub use error::{DisconnectReason, Failure, ProtocolError, PublishError, StateError, SubscribeError};
+pub use io::{AckToken, AuthStep, Connected, Event, Message, Outcome, Output, Received, ServerLimits, Stats, Token};
 pub use session::{InflightState, QueuedMessage, SessionState, SubscriptionState};
 pub use subscriptions::SubscribeOptions;
 

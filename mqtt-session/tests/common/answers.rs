@@ -27,7 +27,12 @@ impl Bench {
     pub fn connect_as(&mut self, connect: Connect, identity: Option<&str>, grant: Grant) -> (Client, ConnAck) {
         let client = self.open(connect);
         self.accept(identity, grant);
-        match self.recv(client) {
+        let mut first = self.recv(client);
+        if first.is_none() {
+            self.stored();
+            first = self.recv(client);
+        }
+        match first {
             Some(Packet::ConnAck(connack)) => (client, connack),
             other => panic!("expected CONNACK, got {other:?}"),
         }
@@ -59,6 +64,7 @@ impl Bench {
         self.links.clear();
         self.requests.clear();
         self.batches.clear();
+        self.promised = 0;
         self.broker = Broker::restore(config, [43; 32], self.now, wall, store);
         self.run();
     }

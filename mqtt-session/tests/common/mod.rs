@@ -25,6 +25,8 @@ pub struct Bench {
     /// Whether batches count as stored at once, as with the ephemeral store.
     pub store_at_once: bool,
     pub batches: Vec<StoreBatch>,
+    /// How many of them the test said are stored.
+    pub promised: usize,
     links: HashMap<ConnId, Link>,
     started: Instant,
     started_wall: UnixTime,
@@ -64,6 +66,7 @@ impl Bench {
             requests: VecDeque::new(),
             store_at_once: true,
             batches: Vec::new(),
+            promised: 0,
             links: HashMap::new(),
             started: now,
             started_wall: wall,
@@ -81,10 +84,15 @@ impl Bench {
         Client(id)
     }
 
-    /// Connects and returns the client with its successful CONNACK.
+    /// Connects and returns the client with its successful CONNACK; if that waits for the store, everything is stored.
     pub fn connect(&mut self, connect: Connect) -> (Client, ConnAck) {
         let client = self.open(connect);
-        match self.recv(client) {
+        let mut first = self.recv(client);
+        if first.is_none() {
+            self.stored();
+            first = self.recv(client);
+        }
+        match first {
             Some(Packet::ConnAck(ack)) => {
                 assert_eq!(ack.reason, ReasonCode::Success, "{ack:?}");
                 (client, ack)
@@ -425,6 +433,7 @@ impl Bench {
 
     /// All batches so far are stored.
     pub fn stored(&mut self) {
+        self.promised = self.batches.len();
         if let Some(last) = self.batches.last() {
             self.broker.handle_completion(self.now, Completion::Stored { upto: last.seq });
             self.run();

@@ -32,6 +32,15 @@ impl World {
         }
     }
 
+    /// The store loses the next batch, and says so.
+    pub fn lose(&mut self) {
+        let Some(batch) = self.bench.batches.get(self.kept) else { return };
+        let seq = batch.seq;
+        self.kept += 1;
+        self.bench.store_failed(seq);
+    }
+
+    /// Keeps all batches.
     pub fn keep_all(&mut self) {
         while self.kept < self.bench.batches.len() {
             self.keep(1);
@@ -39,6 +48,8 @@ impl World {
     }
 
     pub fn crash(&mut self) {
+        let promised = self.bench.promised.saturating_sub(self.kept);
+        self.keep(promised);
         self.kept = 0;
         self.bench.crash(self.config.clone(), &self.store);
     }

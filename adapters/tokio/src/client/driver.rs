@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 const READ_SIZE: usize = 64 * 1024;
 /// Chunks of one vectored write.
 const SLICES: usize = 64;
-/// Writes in one turn; then reading has its turn too.
+/// Writes in one turn.
 const WRITES: usize = 16;
 /// How long a connection that the machine gave up may take to write its last bytes.
 const LINGER: Duration = Duration::from_secs(1);
@@ -75,15 +75,20 @@ struct Driver {
 impl Driver {
     /// Does what there is to do and waits for the next thing; `true` when the client has ended.
     async fn turn(&mut self) -> bool {
+        let mut writes = 0;
         loop {
             self.take_messages();
             match self.next_task() {
                 Some(Task::Connect(server)) => self.link = Link::Opening(server, open(&self.servers[server])),
                 Some(Task::Close) => self.close().await,
-                None => break,
+                None if !self.write() => break, // what was written makes room, and so new outputs
+                None if writes == WRITES => {
+                    self.shared.wake.notify_one(); // reading has its turn too
+                    break;
+                }
+                None => writes += 1,
             }
         }
-        self.write();
         self.shared.room.notify_waiters();
         if self.end_if_due().await {
             return true;
@@ -154,23 +159,25 @@ impl Driver {
         }
     }
 
-    fn write(&mut self) {
-        let Link::Up(server, stream) = &self.link else { return };
+    /// Writes once what the socket takes; `false` if nothing.
+    fn write(&mut self) -> bool {
+        let Link::Up(server, stream) = &self.link else { return false };
         let mut inner = self.shared.lock();
-        for _ in 0..WRITES {
-            if inner.machine.transmit().is_empty() {
-                return;
+        if inner.machine.transmit().is_empty() {
+            return false;
+        }
+        match write_some(stream, &inner) {
+            Ok(written) => {
+                inner.machine.transmitted(self.shared.now(), written);
+                true
             }
-            match write_some(stream, &inner) {
-                Ok(written) => inner.machine.transmitted(self.shared.now(), written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::debug!(%error, "cannot write");
-                    inner.io_error = Some((self.servers[*server].name.clone(), error));
-                    drop(inner);
-                    self.lost();
-                    return;
-                }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => {
+                tracing::debug!(%error, "cannot write");
+                inner.io_error = Some((self.servers[*server].name.clone(), error));
+                drop(inner);
+                self.lost();
+                false
             }
         }
     }
