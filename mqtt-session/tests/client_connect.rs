@@ -155,6 +155,18 @@ fn refusals_are_told_and_lasting_ones_are_not_repeated() {
     assert!(net.connects.is_empty());
 }
 
+// [3.1.1: MQTT-3.1.2-2]
+#[test]
+fn an_old_server_that_does_not_know_5_0_is_understood() {
+    let mut net = Net::new(ClientConfig { client_id: id("c"), ..ClientConfig::default() });
+    net.client.connect(net.now);
+    net.accept();
+    net.send_bytes(&[0x20, 2, 0, 1]);
+    let (reason, retry) = net.disconnected();
+    assert_eq!(reason, DisconnectReason::Refused(refusal(ReasonCode::UnsupportedProtocolVersion).into()));
+    assert!(net.closed && retry.is_none());
+}
+
 #[test]
 fn lasting_refusals_are_repeated_on_request() {
     let mut net = Net::new(ClientConfig { retry_refused: true, version: Version::V3_1_1, ..ClientConfig::default() });

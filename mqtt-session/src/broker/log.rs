@@ -62,6 +62,13 @@ impl Log {
         self.start.forward(self.entries.len() as u64)
     }
 
+    /// Moves an empty log up to a reader that is further on: what is appended next must not lie behind it.
+    pub(super) fn begin_at(&mut self, at: Position) {
+        if self.entries.is_empty() {
+            self.start = self.start.max(at);
+        }
+    }
+
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

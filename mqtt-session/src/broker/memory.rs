@@ -188,9 +188,6 @@ impl MemoryStore {
 
     fn move_cursor(&mut self, client_id: &ClientId, filter: &TopicFilter, at: Position) {
         self.last = self.last.max(at.0);
-        if let Some(log) = self.logs.get_mut(filter).filter(|log| log.entries.is_empty()) {
-            log.start = log.start.max(at); // what is appended next must not lie behind its reader
-        }
         if let Some(session) = self.sessions.get_mut(client_id) {
             let cursor = session.cursors.entry(filter.clone()).or_default();
             cursor.at = at;

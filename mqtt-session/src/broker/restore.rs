@@ -105,6 +105,7 @@ impl Broker {
             debug_assert!(added.is_ok(), "a TopicFilter is a valid filter");
         }
         let at = stored.cursors.get(filter).map_or(log.start(), |cursor| cursor.at);
+        log.begin_at(at);
         log.add_cursor(at);
         session.cursors.insert(key, Cursor::new(at));
         key

@@ -20,7 +20,7 @@ use super::keep_alive::Due;
 use super::{Client, DisconnectReason, Event, Output, ProtocolError, StateError};
 use crate::Instant;
 use bytes::{Buf, BytesMut};
-use mqtt_proto::{Disconnect, Frame, FrameRef, Packet, PacketType, PublishRef, ReasonCode};
+use mqtt_proto::{ConnAck, Disconnect, Frame, FrameRef, Packet, PacketType, Properties, PublishRef, ReasonCode};
 
 /// A PUBLISH shorter than this is copied out of the read buffer, so that a small message does not pin a large buffer.
 const COPY_BELOW: usize = 16 * 1024;
@@ -276,9 +276,21 @@ impl Client {
             self.on_publish(now, publish)?;
             return Ok(true);
         }
-        let Some(packet) = self.decoder.decode(input)? else { return Ok(false) };
+        let packet = if self.refuses_version(input) {
+            input.clear();
+            let (reason, properties) = (ReasonCode::UnsupportedProtocolVersion, Properties::new());
+            Packet::ConnAck(ConnAck { session_present: false, reason, properties })
+        } else {
+            let Some(packet) = self.decoder.decode(input)? else { return Ok(false) };
+            packet
+        };
         self.on_packet(now, packet)?;
         Ok(true)
+    }
+
+    /// Whether a Server of an earlier version answers a CONNECT of 5.0, in its own words (return code 1) [3.1.1: MQTT-3.1.2-2].
+    fn refuses_version(&self, input: &[u8]) -> bool {
+        self.config.version.is_v5() && matches!(self.phase, Phase::Handshake { .. }) && input == [0x20, 2, 0, 1]
     }
 
     /// The decoder has seen to it that CONNACK or AUTH come first [MQTT-3.2.0-1], [MQTT-3.14.0-1], CONNACK once [MQTT-3.2.0-2], and nothing that only a

@@ -85,6 +85,9 @@ impl fmt::Display for DisconnectReason {
             Self::TransportLost => f.write_str("the connection was lost or could not be opened"),
             Self::ConnectTimeout => f.write_str("the server did not accept the connection in time"),
             Self::PingTimeout => f.write_str("the server stopped answering"),
+            Self::Refused(connack) if connack.reason == ReasonCode::UnsupportedProtocolVersion => {
+                f.write_str("the server does not speak this version of MQTT: choose another, such as 3.1.1")
+            }
             Self::Refused(connack) => server(f, "refused the connection", connack.reason, &connack.properties),
             Self::ByServer(packet) => server(f, "closed the connection", packet.reason, &packet.properties),
             Self::Protocol(error) => error.fmt(f),

@@ -25,6 +25,11 @@
 //!
 //! [`Client::try_publish`] makes the border visible: it returns when the message is accepted, and what it returns waits for the outcome.
 //!
+//! # Without a connection
+//! What is published or subscribed meanwhile waits, and so do the futures of it, until there is a connection again or the client ends. A timeout
+//! around them (`tokio::time::timeout`) stops the waiting and not the request. [`Client::events`] tells what the client is doing about it; after
+//! [`Event::Disconnected`] without a next attempt it waits for [`Client::reconnect`].
+//!
 //! # Slow readers
 //! Streams are bounded ([`Builder::capacity`]), and [`Lagging`] says what a full one means. By default the client stops reading from the socket, so
 //! that TCP slows the server down, and nothing is lost. A task that publishes and awaits the acknowledgment instead of taking its

@@ -98,7 +98,7 @@ fn report(name: &str, rounds: &[Round], base: Option<&[Round]>) -> bool {
     }
     let _ = write!(line, "{:>9.3} µs load", median(rounds.iter().map(|round| round.own)));
     if let Some(base) = base.filter(|base| !base.is_empty()) {
-        let _ = write!(line, "{:>8.2}× rate{:>7.2}× CPU", rate(rounds) / rate(base), cost(rounds) / cost(base));
+        let _ = write!(line, "{:>8.2}× rate{:>8.3}× CPU", rate(rounds) / rate(base), cost(rounds) / cost(base));
     }
     let sum = |count: fn(&Counts) -> u64| rounds.iter().map(|round| count(&round.counts)).sum::<u64>();
     let (published, lost, repeated) = (sum(|c| c.published), sum(|c| c.lost), sum(|c| c.repeated));
