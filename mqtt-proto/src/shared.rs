@@ -169,12 +169,12 @@ impl PublishImage {
             QoS::ExactlyOnce => Delivery::ExactlyOnce { id: PacketId::MIN, dup: false },
         };
         let head = PublishHead { retain, ..delivery.into() };
-        let length = publish.encoded_len(version, &head)?;
+        let remaining = publish.lengths(version, &head)?.remaining;
+        let length = wire::packet_len(remaining)?;
         let mut bytes = BytesMut::with_capacity(length);
         publish.encode_head(version, &head, &mut bytes)?;
         bytes.extend_from_slice(&publish.payload);
-        let body_at = 1 + var_int_len(length - 2);
-        let id_at = if qos == QoS::AtMostOnce { 0 } else { body_at + 2 + publish.topic.as_bytes().len() };
+        let id_at = if qos == QoS::AtMostOnce { 0 } else { length - remaining + 2 + publish.topic.as_bytes().len() };
         Ok(Self { bytes: bytes.freeze(), id_at: id_at as u32 })
     }
 

@@ -40,7 +40,7 @@ impl TxQueue {
         &mut self.run
     }
 
-    /// Appends bytes: copied when short, shared from `SHARE_FROM` bytes on.
+    /// Appends bytes: copied when short, shared from 1 KiB on.
     pub fn push(&mut self, bytes: &Bytes) {
         if bytes.len() < SHARE_FROM {
             self.run.extend_from_slice(bytes);

@@ -5,6 +5,7 @@ use common::*;
 use mqtt_session::broker::{Completion, Request};
 use mqtt_session::proto::*;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const CLIENTS: usize = 3;
@@ -84,20 +85,31 @@ fn qos(level: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(level)]
 }
 
+/// What a client said in CONNECT, and what it knows.
+#[derive(Clone)]
+struct Link {
+    client: Client,
+    version: Version,
+    aliases: u16,
+    packet: usize,
+    names: BTreeMap<u16, String>,
+}
+
 struct World {
     bench: Bench,
-    links: [Option<(Client, bool)>; CLIENTS],
+    links: [Option<Link>; CLIENTS],
 }
 
 impl World {
     fn send(&mut self, who: usize, packet: impl Into<Packet>) {
-        if let Some((client, _)) = self.links[who].filter(|(client, _)| !self.bench.is_closed(*client)) {
+        let link = self.links[who].as_ref().filter(|link| !self.bench.is_closed(link.client));
+        if let Some(client) = link.map(|link| link.client) {
             self.bench.send(client, packet);
         }
     }
 
     fn apply(&mut self, who: usize, op: &Op) {
-        let v5 = self.links[who].is_some_and(|(_, v5)| v5);
+        let v5 = self.links[who].as_ref().is_some_and(|link| link.version.is_v5());
         match op {
             Op::Connect { clean, expiry, old, window, packet } => {
                 let id = format!("c{who}");
@@ -112,11 +124,15 @@ impl World {
                     ]);
                     Connect { clean_start: *clean, properties, ..connect(Version::V5, &id) }
                 };
-                self.links[who] = Some((self.bench.open(connect), !old));
+                let version = connect.version;
+                let (aliases, packet) = if *old { (0, usize::MAX) } else { (*window - 1, *packet as usize) };
+                let client = self.bench.open(connect);
+                self.links[who] = Some(Link { client, version, aliases, packet, names: BTreeMap::new() });
             }
             Op::Cut => {
-                if let Some((client, _)) = self.links[who].take().filter(|(client, _)| !self.bench.is_closed(*client)) {
-                    self.bench.cut(client);
+                let link = self.links[who].take().filter(|link| !self.bench.is_closed(link.client));
+                if let Some(link) = link {
+                    self.bench.cut(link.client);
                 }
             }
             Op::Bye => {
@@ -144,7 +160,8 @@ impl World {
                     Some(seconds) => properties([Property::MessageExpiryInterval(seconds)]),
                     None => Properties::new(),
                 };
-                let payload = "x".repeat(*size);
+                let payload =
+                    if *size > 5 { format!("{} {}", TOPICS[*topic], "x".repeat(*size)) } else { String::new() };
                 let plain = message(TOPICS[*topic], &payload, QoS::AtMostOnce);
                 self.send(who, Publish { delivery, retain: *retain, properties, ..plain });
             }
@@ -157,8 +174,8 @@ impl World {
             }
             Op::Answer => self.answer(who),
             Op::Socket { bytes } => {
-                if let Some((client, _)) = self.links[who] {
-                    self.bench.set_window(client, *bytes);
+                if let Some(link) = &self.links[who] {
+                    self.bench.set_window(link.client, *bytes);
                 }
             }
             Op::Sleep { seconds } => self.bench.sleep(Duration::from_secs((*seconds).into())),
@@ -179,8 +196,15 @@ impl World {
     }
 
     fn answer(&mut self, who: usize) {
-        let Some((client, _)) = self.links[who] else { return };
-        while let Some(packet) = self.bench.recv(client) {
+        while let Some(link) = &mut self.links[who]
+            && let Some(packet) = self.bench.recv(link.client)
+        {
+            let mut bytes = bytes::BytesMut::new();
+            packet.encode(link.version, &mut bytes).unwrap();
+            assert!(bytes.len() <= link.packet, "[MQTT-3.1.2-24]: {packet:?}");
+            if let Packet::Publish(publish) = &packet {
+                check_topic(link, publish);
+            }
             match packet {
                 Packet::Publish(publish) => match publish.delivery {
                     Delivery::AtMostOnce => {}
@@ -195,6 +219,23 @@ impl World {
             }
         }
     }
+}
+
+/// The topic is one that exists, by its name or by an alias that the client was told [MQTT-3.3.2-11].
+fn check_topic(link: &mut Link, publish: &Publish) {
+    let alias = publish.properties.topic_alias();
+    assert!(alias.is_none_or(|alias| (1..=link.aliases).contains(&alias)));
+    let name = match (&publish.topic, alias) {
+        (Some(name), Some(alias)) => {
+            link.names.insert(alias, name.to_string());
+            name.to_string()
+        }
+        (Some(name), None) => name.to_string(),
+        (None, alias) => link.names[&alias.expect("a name or an alias")].clone(),
+    };
+    // The payload says which topic it is, where it is long enough.
+    let said = publish.payload.iter().position(|byte| *byte == b' ').map(|end| &publish.payload[..end]);
+    assert!(TOPICS.contains(&name.as_str()) && said.is_none_or(|said| said == name.as_bytes()));
 }
 
 proptest! {
@@ -216,7 +257,7 @@ proptest! {
             config.events.delivered = true;
             config.events.published = true;
         });
-        let mut world = World { bench, links: [None; CLIENTS] };
+        let mut world = World { bench, links: [const { None }; CLIENTS] };
         for (who, op) in &history {
             world.apply(*who, op);
         }

@@ -279,46 +279,65 @@ fn only_those_who_wait_for_the_lost_batch_suffer() {
 }
 
 #[test]
-fn a_session_that_lasts_is_kept_before_connack_speaks_of_it() {
-    // [MQTT-3.2.0-1]; and so is every step of QoS 2 before the next connection can repeat it
-    for version in VERSIONS {
-        let mut bench = slow_store();
-        // PUBREC for the PUBLISH of an earlier connection.
-        let publisher = durable(&mut bench, version, "p");
-        bench.send(publisher, message("b", "x", QoS::ExactlyOnce));
-        bench.cut(publisher);
-        let publisher = bench.open(persistent(version, "p", 100));
-        bench.send(publisher, message("b", "x", QoS::ExactlyOnce));
-        bench.assert_silent(publisher);
-        bench.stored();
-        let packets = bench.recv_all(publisher);
-        assert!(matches!(&packets[..], [Packet::ConnAck(_), Packet::PubRec(_)]), "{packets:?}");
-        // PUBLISH under an identifier that is not kept yet, and what follows it.
-        let client = subscriber(&mut bench, version, QoS::ExactlyOnce);
-        let publisher = bench.v5("q");
-        bench.send(publisher, message("a", "1", QoS::ExactlyOnce));
-        bench.cut(client);
-        let client = bench.open(persistent(version, "s", 100));
-        bench.send(publisher, Publish { delivery: with_id(11), ..message("a", "2", QoS::AtMostOnce) });
-        bench.publish(publisher, "a", "for those who are connected", QoS::AtMostOnce);
+fn what_a_reconnect_repeats_waits_for_the_store_as_well() {
+    // CONNACK waits for all that came before it, so that nothing of it is repeated before it is kept.
+    let reopen = |bench: &mut Bench, version, id| {
+        let client = bench.open(persistent(version, id, 100));
         bench.assert_silent(client);
         bench.stored();
         assert!(matches!(bench.recv(client), Some(Packet::ConnAck(_))));
+        client
+    };
+    for version in VERSIONS {
+        // PUBREC for the PUBLISH of an earlier connection.
+        let mut bench = slow_store();
+        let publisher = durable(&mut bench, version, "p");
+        bench.send(publisher, message("b", "x", QoS::ExactlyOnce));
+        bench.cut(publisher);
+        let publisher = reopen(&mut bench, version, "p");
+        bench.send(publisher, message("b", "x", QoS::ExactlyOnce));
+        assert_eq!(bench.recv_all(publisher), [Packet::PubRec(ack(10))]);
+        // PUBLISH under an identifier that is not kept yet, and what follows it.
+        let mut bench = slow_store();
+        let client = subscriber(&mut bench, version, QoS::ExactlyOnce);
+        let publisher = bench.v5("p");
+        bench.send(publisher, message("a", "1", QoS::ExactlyOnce));
+        bench.cut(client);
+        bench.send(publisher, message("a", "2", QoS::AtLeastOnce));
+        let client = reopen(&mut bench, version, "s");
+        bench.stored();
         assert_eq!(bench.recv_texts(client), ["1", "2"]);
         // PUBREL for a PUBREC that is not kept yet.
         bench.send(client, Packet::PubRec(ack(1)));
         bench.cut(client);
-        let client = bench.open(persistent(version, "s", 100));
-        bench.assert_silent(client);
-        bench.stored();
-        assert!(matches!(bench.recv(client), Some(Packet::ConnAck(_))));
+        let client = reopen(&mut bench, version, "s");
         assert_eq!(bench.recv(client), Some(Packet::PubRel(ack(1))));
         assert_eq!(bench.recv_texts(client), ["2"]);
     }
 }
 
-fn with_id(id: u16) -> Delivery {
-    Delivery::AtLeastOnce { id: pid(id), dup: false }
+#[test]
+fn connack_of_a_lasting_session_waits_for_the_store() {
+    for version in VERSIONS {
+        let mut bench = slow_store();
+        let client = bench.open(persistent(version, "c", 100));
+        bench.assert_silent(client);
+        // What follows CONNECT is not looked at before CONNACK has left, and a QoS 0 message passes by.
+        bench.send(client, Packet::PingReq);
+        bench.inject("a", "x", QoS::AtMostOnce);
+        bench.assert_silent(client);
+        bench.stored();
+        let packets = bench.recv_all(client);
+        assert!(matches!(packets[..], [Packet::ConnAck(_), Packet::PingResp]), "{packets:?}");
+        // A session that ends with its connection has nothing to wait for.
+        bench.connect(connect(version, "other"));
+        // Closed before: no DISCONNECT either [MQTT-3.14.0-1].
+        let client = bench.open(persistent(version, "d", 100));
+        bench.broker.handle_shutdown(bench.now);
+        bench.run();
+        assert!(bench.is_closed(client));
+        bench.assert_silent(client);
+    }
 }
 
 #[test]

@@ -71,5 +71,5 @@ fn licences() -> Result {
         println!("note: cargo-deny is not installed; licences and sources of dependencies were not checked");
         return Ok(());
     }
-    run::run(run::cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))
+    run::run(run::cargo().args(["deny", "check", "licenses", "bans", "sources"]))
 }

@@ -285,8 +285,8 @@ impl Broker {
         let (session, session_present) = self.claim_session(existing, &client_id, identity.clone(), &connect);
         connack.session_present = session_present;
         self.activate(slot, session, &connect, identity, grant, keep_alive);
-        // A session that is to last has to be kept before the client hears of it: else a crash would take back what CONNACK
-        // said. So are the QoS 2 steps of the last connection before they are repeated, since nothing precedes CONNACK.
+        // A session that is to last is kept before the client hears of it, or a crash would take back what CONNACK said; so
+        // are the QoS 2 steps of the last connection before this one repeats them.
         let durable = self.sessions.get(session).is_some_and(|session| session.durable);
         let due = if durable { self.store.due() } else { self.store.watermark };
         self.reply(slot, due, Reply::ConnAck(Packet::ConnAck(connack))); // [MQTT-3.2.0-1], [MQTT-3.2.0-2]

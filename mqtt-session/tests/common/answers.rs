@@ -27,10 +27,11 @@ impl Bench {
     pub fn connect_as(&mut self, connect: Connect, identity: Option<&str>, grant: Grant) -> (Client, ConnAck) {
         let client = self.open(connect);
         self.accept(identity, grant);
-        let first = self.recv(client).or_else(|| {
+        let mut first = self.recv(client);
+        if first.is_none() {
             self.stored();
-            self.recv(client)
-        });
+            first = self.recv(client);
+        }
         match first {
             Some(Packet::ConnAck(connack)) => (client, connack),
             other => panic!("expected CONNACK, got {other:?}"),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mqtt_session::broker::{
     Access, AuthOutcome, AuthStage, Authenticate, Authentication, Completion, Grant, Redirect, Request,
 };
-use mqtt_session::client::{ClientConfig, DisconnectReason, Event};
+use mqtt_session::client::{ClientConfig, DisconnectReason, Event, SubscribeOptions};
 use mqtt_session::proto::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn the_server_says_what_it_grants() {
     assert!(!limits.retain_available && !limits.wildcards && !limits.shared_subscriptions);
     assert!(!limits.subscription_identifiers);
     assert_eq!(connected.connack.properties.response_information(), Some("answers/c"));
-    world.sleep(Duration::from_secs(600));
+    world.sleep(Duration::from_mins(10));
     assert!(world.machine(client).is_connected(), "pings keep the imposed time");
 }
 
@@ -106,7 +106,7 @@ fn user_name_and_password_are_asked_for() {
         let asked = next_authentication(&mut world);
         answer(&mut world, &asked, accept(Grant::nothing().rule(true, Access::Both, "mine/#"), None));
         world.subscribe(client, "mine/+", QoS::AtMostOnce);
-        let reason = world.try_subscribe(client, "#", QoS::AtMostOnce.into(), Default::default());
+        let reason = world.try_subscribe(client, "#", QoS::AtMostOnce.into(), SubscribeOptions::default());
         assert!(reason.is_error());
         world.publish(client, "mine/x", "yes", QoS::AtLeastOnce);
         world.publish(client, "yours/x", "no", QoS::AtLeastOnce);
