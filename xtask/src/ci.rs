@@ -3,7 +3,7 @@
 use crate::{
     no_std,
     run::{self, Result},
-    spec, tidy,
+    sim, spec, tidy,
 };
 use std::time::Instant;
 
@@ -12,13 +12,14 @@ type Step = (&'static str, fn() -> Result);
 
 /// Runs every step.
 pub(crate) fn run() -> Result {
-    let steps: [Step; 9] = [
+    let steps: [Step; 10] = [
         ("fmt", fmt),
         ("clippy", clippy),
         ("docs", docs),
         ("tidy", tidy::run),
         ("spec", spec::check),
         ("no_std", no_std::run),
+        ("sim", sim::check),
         ("fuzz", fuzz),
         ("package", package),
         ("licences", licences),
@@ -60,9 +61,11 @@ fn fuzz() -> Result {
 
 /// What would be published is complete. Building it again from the archives would show little for its time.
 fn package() -> Result {
-    let unpublished = ["--exclude", "xtask", "--exclude", "zanzara-benches"];
+    let unpublished = ["xtask", "zanzara-benches", "zanzara-sim"].map(|name| ["--exclude", name]);
     let mut cargo = run::cargo();
-    run::run(cargo.args(["package", "--workspace", "--locked", "--allow-dirty", "--no-verify"]).args(unpublished))
+    run::run(
+        cargo.args(["package", "--workspace", "--locked", "--allow-dirty", "--no-verify"]).args(unpublished.concat()),
+    )
 }
 
 /// Licences and sources of what we depend on, where the tool for it is installed.

@@ -4,6 +4,7 @@ mod ci;
 mod fuzz;
 mod no_std;
 mod run;
+mod sim;
 mod source;
 mod spec;
 mod test;
@@ -22,6 +23,7 @@ Usage: cargo xtask <command>
   spec [--write | --check]      which statements of the standards are cited in code and tests
   fuzz [--list | target] [--time SECONDS] [--install]
   bench [--instructions] [filter]
+  sim [--seed N] [--steps N] [--minutes M] …    a whole system under one virtual clock; --help says more
 
 With CI=true in the environment `test` and `fuzz` install what they need, and a skipped test is a failure.";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         "spec" => spec::run(&rest),
         "fuzz" => fuzz::run(&rest),
         "bench" => bench::run(&rest),
+        "sim" => sim::run(&rest),
         "" | "help" | "-h" | "--help" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -94,7 +94,7 @@ impl Actor {
             }
             55..62 => {
                 // One QoS: a QoS 1 message that is sent again may come after a later one of QoS 2 (section 4.6).
-                let qos = if self.index % 2 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+                let qos = if self.index.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
                 self.publish(now, format!("r/{}", self.index), qos, true, false, trace);
             }
             62..80 => {

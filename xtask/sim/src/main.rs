@@ -117,7 +117,9 @@ fn parse() -> Result<Option<Options>, String> {
                 return Ok(None);
             }
             "--laws" => {
-                CHECKS.iter().for_each(|(name, meaning)| println!("{name:20} {meaning}"));
+                for (name, meaning) in CHECKS {
+                    println!("{name:20} {meaning}");
+                }
                 return Ok(None);
             }
             "--trace" => options.trace = true,

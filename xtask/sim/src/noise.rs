@@ -10,20 +10,20 @@ pub(crate) fn script(rng: &mut Rng) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     let version = [Version::V3_1_1, Version::V5][rng.below(2) as usize];
     if rng.below(4) > 0 {
-        put(&mut bytes, version, connect(version, rng));
+        put(&mut bytes, version, &connect(version, rng));
     }
     for _ in 0..rng.below(20) {
         match rng.below(5) {
             0 => garbage(&mut bytes, rng),
-            1 => put(&mut bytes, version, subscribe(rng)),
+            1 => put(&mut bytes, version, &subscribe(rng)),
             2 => {
-                put(&mut bytes, version, publish(rng));
+                put(&mut bytes, version, &publish(rng));
                 flip(&mut bytes, rng);
             }
             3 => {
                 // A flood, to whoever listens.
                 for _ in 0..rng.below(50) {
-                    put(&mut bytes, version, publish(rng));
+                    put(&mut bytes, version, &publish(rng));
                 }
             }
             _ => {
@@ -35,7 +35,7 @@ pub(crate) fn script(rng: &mut Rng) -> Vec<u8> {
     bytes.to_vec()
 }
 
-fn put(bytes: &mut BytesMut, version: Version, packet: Packet) {
+fn put(bytes: &mut BytesMut, version: Version, packet: &Packet) {
     packet.encode(version, bytes).expect("a sound packet");
 }
 

@@ -19,7 +19,8 @@ impl Trace {
 
     /// Adds a line.
     pub(crate) fn add(&mut self, now: Instant, line: fmt::Arguments<'_>) {
-        let text = format!("{:>14.6} {line}", now.as_nanos() as f64 / 1e9);
+        let micros = now.as_nanos() / 1000;
+        let text = format!("{:>7}.{:06} {line}", micros / 1_000_000, micros % 1_000_000);
         for byte in text.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3); // FNV-1a
         }

@@ -31,7 +31,7 @@ pub struct Report {
 }
 
 /// Virtual time that everything may take to settle once the faults have ended.
-const SETTLE: Duration = Duration::from_secs(300);
+const SETTLE: Duration = Duration::from_mins(5);
 /// Rounds at one moment after which nothing can come of it any more.
 const ROUNDS: u32 = 10_000;
 

@@ -1,0 +1,37 @@
+//! Some seeds in every build, and what the simulation promises of itself.
+use zanzara_sim::{Faults, Scenario, run};
+
+#[test]
+fn the_laws_hold_for_the_first_seeds() {
+    for seed in 1..=40 {
+        let report = run(&Scenario::of(seed, 60), false);
+        assert_eq!(report.violation, None, "cargo xtask sim {}", Scenario::of(seed, 60));
+    }
+}
+
+#[test]
+fn one_seed_gives_one_history() {
+    for seed in [3, 4] {
+        let scenario = Scenario::of(seed, 80);
+        let (first, second) = (run(&scenario, false), run(&scenario, true));
+        assert_eq!(first.trace.hash(), second.trace.hash());
+        assert_ne!(first.trace.hash(), run(&Scenario::of(seed + 100, 80), false).trace.hash());
+        assert!(first.published > 0 && first.delivered > 0 && !second.trace.lines().is_empty());
+    }
+}
+
+#[test]
+fn every_fault_leaves_its_mark() {
+    let quiet = Scenario { faults: Faults::NONE, ..Scenario::of(7, 80) };
+    let base = run(&quiet, false).trace.hash();
+    for index in 0..7 {
+        let mut faults = Faults::NONE;
+        let (name, switch) = faults.switches().into_iter().nth(index).unwrap();
+        *switch = true;
+        if name == "half-open" {
+            continue; // a kind of cut
+        }
+        let report = run(&Scenario { faults, ..quiet.clone() }, false);
+        assert_ne!(report.trace.hash(), base, "{name}");
+    }
+}
