@@ -421,6 +421,7 @@ impl Broker {
     /// A batch was lost: what waited for it is refused, never acknowledged. 5.0 publishers get a Reason Code; anything else
     /// is closed, so that the client finds out what is true when it comes back [3.1.1: MQTT-4.8.0-2].
     pub(super) fn fail_gates(&mut self, failed: StoreSeq) {
+        self.store.lost(failed);
         for slot in self.store.gated.clone() {
             let Some(conn) = self.connections.get_mut(slot) else { continue };
             let v5 = conn.version.is_v5();
