@@ -224,10 +224,7 @@ impl Broker {
                 break;
             }
         }
-        let groups = self.sessions.get(slot).map(|session| session.groups.clone()).unwrap_or_default();
-        for group in groups {
-            self.wake_group(group);
-        }
+        self.wake_backlogs(slot);
     }
 
     /// Sends the next message that was on its way when the last connection ended [MQTT-4.4.0-1].

@@ -38,8 +38,9 @@ pub(super) struct Session {
     pub(super) cursors: BTreeMap<u32, Cursor>,
     /// Logs that may have something to read, by the message that comes next there, or an earlier one.
     pub(super) lagging: BTreeSet<(MessageId, u32)>,
-    /// Shared groups that it is a member of.
-    pub(super) groups: BTreeSet<u32>,
+    /// Shared groups with entries that no member could take when they were last served, ascending: they are served again
+    /// when this session can take something.
+    pub(super) backlogs: Vec<u32>,
     /// Messages that were pushed and have not left, oldest first.
     pub(super) pending: VecDeque<Pending>,
     pub(super) pending_bytes: u64,
@@ -190,7 +191,7 @@ impl Session {
             direct: BTreeSet::new(),
             cursors: BTreeMap::new(),
             lagging: BTreeSet::new(),
-            groups: BTreeSet::new(),
+            backlogs: Vec::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             scans: BTreeMap::new(),
