@@ -100,7 +100,7 @@ impl Broker {
     fn authorize_publish(&mut self, slot: u32, publish: Publish) {
         let Some(conn) = self.connections.get(slot) else { return };
         let Some(topic) = &publish.topic else { return };
-        match conn.grant.publish(topic) {
+        match conn.grant.as_ref().map_or(Verdict::Deny, |grant| grant.publish(topic)) {
             Verdict::Allow => self.accept_publish(slot, publish),
             Verdict::Deny => {
                 self.stats.publish_denied_total += 1;
