@@ -2,6 +2,7 @@
 mod bench;
 mod ci;
 mod fuzz;
+mod mutants;
 mod no_std;
 mod run;
 mod sim;
@@ -24,6 +25,7 @@ Usage: cargo xtask <command>
   fuzz [--list | target] [--time SECONDS] [--install]
   bench [--instructions] [filter]
   sim [--seed N] [--steps N] [--minutes M] …    a whole system under one virtual clock; --help says more
+  sim --bugs [--runs N] [name…]    plants bugs in a copy of the tree, and says which the simulation finds
 
 With CI=true in the environment `test` and `fuzz` install what they need, and a skipped test is a failure.";
 

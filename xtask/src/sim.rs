@@ -1,8 +1,14 @@
-//! `cargo xtask sim`: the simulation, in a release build. See `docs/simulation.md`.
+//! `cargo xtask sim`: the simulation, in a release build; `--bugs` plants bugs for it to find. See `docs/simulation.md`.
+use crate::mutants;
 use crate::run::{self, Result};
 
-/// Everything after `sim` goes to the simulation.
+/// Everything after `sim` goes to the simulation, or behind `--bugs` to those who plant them.
 pub(crate) fn run(args: &[String]) -> Result {
+    if let [first, rest @ ..] = args
+        && first == "--bugs"
+    {
+        return mutants::run(rest);
+    }
     let mut cargo = run::cargo();
     run::run(cargo.args(["run", "--quiet", "--release", "--locked", "--package", "zanzara-sim", "--"]).args(args))
 }
