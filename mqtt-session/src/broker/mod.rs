@@ -324,6 +324,9 @@ impl Broker {
 
     /// Subscribes from inside; messages come as [`Output::Message`], the retained ones first unless `options` says
     /// otherwise. `$share` filters are refused with `None`.
+    ///
+    /// O(retained topics that the filter has to look at), all in this call, each match an output: whoever asks from inside
+    /// for a million retained messages gets them at once. Ask for none ([`RetainHandling::DoNotSend`](mqtt_proto::RetainHandling::DoNotSend)) where that is too much.
     pub fn subscribe(&mut self, now: Instant, filter: &TopicFilter, options: SubscriptionOptions) -> Option<LocalId> {
         self.now = now;
         if filter.is_shared() {

@@ -165,9 +165,12 @@ impl Broker {
             self.stats.queued_bytes -= removed.bytes;
         }
         if dropped > 0 {
-            // Each session that had not read them counts its own loss when it reads (see `pull`).
+            // Each session that had not read them counts its own loss when it reads (see `first_unread`), which may be
+            // never: so that somebody learns of it now, the log is the receiver here.
             let (filter, start) = (log.filter.clone(), log.start());
+            let name = Arc::from(&*filter);
             self.store.push(StoreOp::Trim(filter, start));
+            self.count_dropped(DropReason::LogFull, &name, dropped);
         }
     }
 
@@ -262,10 +265,13 @@ impl Broker {
                 && (conn.aliases_out_maximum == 0 || !conn.version.is_v5());
             let small = outgoing.shared.payload.len() < crate::transmit::SHARE_FROM;
             let fits = conn.max_packet_size == u32::MAX;
-            if fan_out && plain && small && fits {
-                if let Some(image) = outgoing.image(conn.version, head.qos, head.retain) {
-                    image.write(None, false, conn.tx.run());
-                }
+            let image = if fan_out && plain && small && fits {
+                outgoing.image(conn.version, head.qos, head.retain)
+            } else {
+                None
+            };
+            if let Some(image) = image {
+                image.write(None, false, conn.tx.run());
             } else if !write_publish(conn, &outgoing.shared, None, false, &head, expiry) {
                 let name = session.name.clone();
                 return self.count_dropped(DropReason::TooLarge, &name, 1);
@@ -338,6 +344,7 @@ impl Broker {
         *match reason {
             DropReason::SlowReceiver => &mut stats.dropped_slow_receiver,
             DropReason::QueueFull => &mut stats.dropped_queue_full,
+            DropReason::LogFull => &mut stats.trimmed_log_full,
             DropReason::Expired => &mut stats.dropped_expired,
             DropReason::TooLarge => &mut stats.dropped_too_large,
             DropReason::NoMember => &mut stats.dropped_no_member,
