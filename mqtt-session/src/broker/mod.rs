@@ -22,6 +22,7 @@ mod restore;
 mod retained;
 mod route;
 mod session;
+mod settle;
 mod shared;
 mod slab;
 mod stats;
