@@ -123,7 +123,7 @@ impl Actor {
         let will_delay = config.will.as_ref().and_then(|will| will.properties.will_delay_interval()).unwrap_or(0);
         let session_expiry = if durable { u32::MAX } else { config.session_expiry };
         let by_hand = config.manual_acks.then(Vec::new);
-        let diary = Diary { broker, durable, has_will, small, ..Diary::default() };
+        let diary = Diary { broker, durable, has_will, small, v5: version.is_v5(), ..Diary::default() };
         let mut seed = [index as u8; 32];
         seed[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
         let machine = Client::new(config, seed, now).expect("a sound configuration");

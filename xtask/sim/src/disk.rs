@@ -77,6 +77,11 @@ impl Disk {
         (kept, lost)
     }
 
+    /// Whether all that was written is kept.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.volatile.is_empty()
+    }
+
     /// What a restart finds.
     pub(crate) fn contents(&self) -> &MemoryStore {
         &self.synced

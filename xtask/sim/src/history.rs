@@ -96,6 +96,8 @@ pub(crate) struct Diary {
     pub(crate) expired: Vec<String>,
     /// What the broker did against the rules for sessions that end.
     pub(crate) misjudged: Vec<String>,
+    /// Speaks 5.0.
+    pub(crate) v5: bool,
     /// Takes small packets alone.
     pub(crate) small: bool,
     /// The retained messages that a newcomer found at the end, by topic (kept at the newcomer alone).
@@ -107,6 +109,8 @@ pub(crate) struct Diary {
 pub(crate) struct History {
     pub(crate) clients: Vec<Diary>,
     pub(crate) crashes: u32,
+    /// Batches that disks refused.
+    pub(crate) store_failures: u32,
     /// Messages that the brokers say full queues lost, by client or shared subscription.
     pub(crate) dropped: BTreeMap<String, u64>,
 }

@@ -1,4 +1,4 @@
-//! The loop: the next thing that is due happens, everything that follows from it happens, and time jumps on.
+//! A run from beginning to end: users act while faults happen, then everything settles, and probes show what is there.
 //!
 //! Invariant: whatever is chosen is chosen by a generator of the scenario's seed, in an order that the seed decides.
 mod broker_side;
@@ -73,6 +73,7 @@ struct World {
     /// Whether faults still happen.
     troubled: bool,
     crashes: u32,
+    store_failures: u32,
     dropped: BTreeMap<String, u64>,
     /// When the brokers saw clients go, by client, and whether a Will waits: only what is certain.
     parted: BTreeMap<usize, Parted>,
@@ -94,6 +95,7 @@ pub fn run(scenario: &Scenario, keep_trace: bool) -> Report {
     let history = History {
         clients: world.actors.iter_mut().map(|actor| std::mem::take(&mut actor.diary)).collect(),
         crashes: world.crashes,
+        store_failures: world.store_failures,
         dropped: std::mem::take(&mut world.dropped),
     };
     let violation = outcome.and_then(|()| check::check(&history)).err();
@@ -166,6 +168,7 @@ impl World {
             trace: Trace::new(keep_trace),
             troubled: true,
             crashes: 0,
+            store_failures: 0,
             dropped: BTreeMap::new(),
             parted: BTreeMap::new(),
         }
@@ -188,7 +191,8 @@ impl World {
         }
         self.calm()?;
         self.probe()?;
-        self.newcomers()
+        self.newcomers()?;
+        self.check_stores()
     }
 
     fn add_link(&mut self, link: Link) -> u64 {
@@ -257,6 +261,21 @@ impl World {
     /// Sessions of strangers may hold on to what nobody will ever take; those of clients may not.
     fn scenario_levels(&self, levels: &[(u64, u64)]) -> bool {
         self.scenario.faults.noise || levels.iter().all(|(queued, inflight)| *queued == 0 && *inflight == 0)
+    }
+
+    /// When nothing is on its way, no store holds a message that somebody waits for.
+    fn check_stores(&self) -> Result<(), Violation> {
+        if self.scenario.faults.noise {
+            return Ok(()); // nobody knows what strangers wait for
+        }
+        for (node, Node { disk, .. }) in self.nodes.iter().enumerate() {
+            let (entries, messages) = (disk.contents().entries(), disk.contents().messages());
+            if disk.is_synced() && (entries, messages) != (0, 0) {
+                let what = format!("the store of broker {node} holds {entries} entries of logs, {messages} messages");
+                return Err(violation("levels", what));
+            }
+        }
+        Ok(())
     }
 
     /// One message on each topic, when nothing is in the way.

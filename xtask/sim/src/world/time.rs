@@ -69,6 +69,7 @@ impl World {
                 Some(Synced::Kept(upto)) => machine.handle_completion(now, Completion::Stored { upto }),
                 Some(Synced::Failed(batches)) => {
                     self.trace.add(now, format_args!("disk {node} fails to keep {batches:?}"));
+                    self.store_failures += 1;
                     for seq in batches {
                         machine.handle_completion(now, Completion::StoreFailed { seq });
                     }
