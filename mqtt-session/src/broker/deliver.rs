@@ -162,7 +162,8 @@ impl Broker {
                 }
                 self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, group, retain, identifiers });
             }
-            self.reply(conn_slot, self.store.due(), Reply::Publish(bytes.freeze()));
+            let due = self.store.due();
+            self.reply(conn_slot, due, Reply::Publish(bytes.freeze()));
         } else {
             self.sent_publish(conn_slot);
         }
@@ -223,10 +224,7 @@ impl Broker {
                 break;
             }
         }
-        let groups = self.sessions.get(slot).map(|session| session.groups.clone()).unwrap_or_default();
-        for group in groups {
-            self.wake_group(group);
-        }
+        self.wake_backlogs(slot);
     }
 
     /// Sends the next message that was on its way when the last connection ended [MQTT-4.4.0-1].
@@ -525,7 +523,8 @@ impl Broker {
             self.store.push(StoreOp::Released(client_id, id));
         }
         let packet = Packet::PubRel(ack(id, ReasonCode::Success)); // [MQTT-4.3.3-4]
-        self.reply(slot, if durable { self.store.due() } else { self.store.watermark }, Reply::Ack(packet));
+        let due = if durable { self.store.due() } else { self.store.watermark };
+        self.reply(slot, due, Reply::Ack(packet));
         Ok(())
     }
 

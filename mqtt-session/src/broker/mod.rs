@@ -75,6 +75,8 @@ pub struct Broker {
     connections: Slab<Box<Connection>>,
     sessions: Slab<Session>,
     by_client_id: BTreeMap<ClientId, u32>,
+    /// What everybody may do where nobody is authenticated.
+    everything: Arc<Grant>,
     subscriptions: SubscriptionTrie<Subscriber, Terms>,
     logs: Slab<Log>,
     log_by_filter: BTreeMap<TopicFilter, u32>,
@@ -123,6 +125,7 @@ impl Broker {
             connections: Slab::default(),
             sessions: Slab::default(),
             by_client_id: BTreeMap::new(),
+            everything: Arc::new(Grant::everything()),
             subscriptions,
             logs: Slab::default(),
             log_by_filter: BTreeMap::new(),

@@ -9,6 +9,7 @@ use super::session::{Head, Home, Identifiers, Inflight, Origin, Session, Stage, 
 use super::timers::Timer;
 use super::{Broker, Config, DropReason, Message, MessageId, Position};
 use crate::{Instant, UnixTime};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -107,7 +108,7 @@ impl Broker {
         let at = stored.cursors.get(filter).map_or(log.start(), |cursor| cursor.at);
         log.begin_at(at);
         log.add_cursor(at);
-        session.cursors.insert(key, Cursor::new(at));
+        session.cursors.insert(key, Box::new(Cursor::new(at)));
         key
     }
 

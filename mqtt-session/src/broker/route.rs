@@ -175,9 +175,11 @@ impl Broker {
     fn push_to_sessions(&mut self, outgoing: &mut Outgoing, hits: &[(Subscriber, Terms)]) {
         let mut receivers = mem::take(&mut self.receivers);
         let logged = outgoing.qos > QoS::AtMostOnce || self.config.session.queue_qos0;
+        let log_of = |hit: &Subscriber| if let Subscriber::Log(key) = hit { Some(*key) } else { None };
+        let logs: Vec<u32> = hits.iter().filter(|_| logged).filter_map(|(hit, _)| log_of(hit)).collect();
         for (subscriber, terms) in hits {
             match *subscriber {
-                Subscriber::Session(session) if !(logged && self.reads_any(session, hits)) => {
+                Subscriber::Session(session) if !self.reads_any(session, &logs) => {
                     self.collect(&mut receivers, outgoing, session, *terms);
                 }
                 Subscriber::Log(key) if !logged => {
@@ -204,10 +206,13 @@ impl Broker {
         self.receivers = receivers;
     }
 
-    /// Whether a session will read this message from one of the logs that it went to.
-    fn reads_any(&self, session: u32, hits: &[(Subscriber, Terms)]) -> bool {
-        let Some(session) = self.sessions.get(session).filter(|session| session.durable) else { return false };
-        hits.iter().any(|(hit, _)| matches!(hit, Subscriber::Log(key) if session.cursors.contains_key(key)))
+    /// Whether a session will read this message from one of the logs that it went to. O(logs).
+    fn reads_any(&self, session: u32, logs: &[u32]) -> bool {
+        !logs.is_empty()
+            && self
+                .sessions
+                .get(session)
+                .is_some_and(|session| logs.iter().any(|key| session.cursors.contains_key(key)))
     }
 
     /// Notes a receiver, or adds to what was noted for it.
