@@ -229,7 +229,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// What the broker saw decides: a crash forgets what it saw, so that runs with crashes show only Wills that nobody may see.
+    /// What the broker saw decides. A crash forgets what it saw: then Wills are due of those alone whom it met connected.
     fn wills(&self, client: usize) -> Result<(), Violation> {
         let diary = self.diary(client);
         for (watcher, seen) in self.history.clients.iter().enumerate().filter(|(watcher, _)| *watcher != client) {
@@ -239,16 +239,18 @@ impl Judge<'_> {
                 return Err(violation("wills", what));
             }
             let lost = |wish: &&crate::history::Wish| {
-                diary.losses.iter().any(|at| wish.granted.is_some_and(|granted| granted < *at))
+                let losses = if self.history.crashes == 0 { &diary.losses } else { &diary.sure_losses };
+                losses.iter().any(|at| wish.granted.is_some_and(|granted| granted < *at))
             };
             let due = seen.durable
                 && seen.broker == diary.broker
                 && seen
                     .wishes
                     .iter()
-                    .filter(|wish| wish.filter == "w/#" && wish.ended.is_none())
+                    .filter(|wish| wish.filter == "w/#" && wish.ended.is_none() && wish.least > QoS::AtMostOnce)
                     .any(|wish| lost(&wish));
-            if due && diary.has_will && count == 0 && self.history.crashes == 0 {
+            let counted = self.history.dropped.contains_key(&format!("client-{watcher}"));
+            if due && diary.has_will && count == 0 && !counted {
                 let what = format!("client {watcher} never saw the Will of {client}, which was lost");
                 return Err(violation("wills", what));
             }

@@ -89,6 +89,8 @@ pub(crate) struct Diary {
     pub(crate) lost_connections: u32,
     /// When the broker saw connections end without a good-bye.
     pub(crate) losses: Vec<Instant>,
+    /// When the broker crashed under a connection of a session that lasts, with a Will that is not delayed.
+    pub(crate) sure_losses: Vec<Instant>,
     /// What the machine calls violations of the protocol by the broker.
     pub(crate) protocol_errors: Vec<String>,
     pub(crate) has_will: bool,

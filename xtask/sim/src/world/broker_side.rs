@@ -70,12 +70,14 @@ impl World {
                 };
                 let lost = *reason != DisconnectReason::Client(ReasonCode::Success);
                 let will_at = lost.then(|| now + actor.will_delay.min(actor.session_expiry));
+                self.present.remove(&actor.index);
                 self.parted.insert(actor.index, Parted { at: now, will_at });
             }
             broker::Event::Connected { client_id, session_present, .. } => {
                 let Some(actor) = self.actors.iter_mut().find(|actor| actor.machine.client_id() == client_id) else {
                     return;
                 };
+                self.present.insert(actor.index);
                 let Some(parted) = self.parted.remove(&actor.index) else { return };
                 actor.diary.losses.extend(parted.will_at.filter(|at| *at <= now));
                 if *session_present != (now < parted.at + actor.session_expiry) {

@@ -67,8 +67,13 @@ impl World {
         self.nodes[node].links.clear();
         self.nodes[node].answers.clear();
         // Of what the disk knew of connections that were lost, nothing is certain now.
-        for actor in self.actors.iter().filter(|actor| actor.diary.broker == node) {
+        for actor in self.actors.iter_mut().filter(|actor| actor.diary.broker == node) {
             self.parted.remove(&actor.index);
+            // Both sides knew of the connection, so the store knows of the Will.
+            let known = self.present.remove(&actor.index) && actor.machine.is_connected();
+            if known && actor.diary.durable && actor.will_delay.is_zero() {
+                actor.diary.sure_losses.push(self.now);
+            }
         }
         let keys: Vec<u64> = self.links.iter().filter(|(_, link)| link.broker == node).map(|(key, _)| *key).collect();
         for key in keys {

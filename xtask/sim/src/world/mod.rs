@@ -21,7 +21,7 @@ use mqtt_session::broker::{
 use mqtt_session::client;
 use mqtt_session::proto::{QoS, ReasonCode};
 use mqtt_session::{Instant, Rng, UnixTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +77,8 @@ struct World {
     dropped: BTreeMap<String, u64>,
     /// When the brokers saw clients go, by client, and whether a Will waits: only what is certain.
     parted: BTreeMap<usize, Parted>,
+    /// Clients that the brokers see connected.
+    present: BTreeSet<usize>,
 }
 
 /// How a broker and a client parted.
@@ -171,6 +173,7 @@ impl World {
             store_failures: 0,
             dropped: BTreeMap::new(),
             parted: BTreeMap::new(),
+            present: BTreeSet::new(),
         }
     }
 
