@@ -105,6 +105,26 @@ fn a_subscription_does_not_reach_back() {
 }
 
 #[test]
+fn what_comes_after_a_restart_does_not_lie_behind_its_reader() {
+    // The log is empty when the broker stops, and its reader is far beyond the first position of all.
+    let mut world = World::new();
+    let publisher = world.bench.v5("p");
+    for _ in 0..5 {
+        world.bench.send(publisher, message("elsewhere", "0", QoS::AtMostOnce));
+    }
+    let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+    world.bench.send(client, subscribe("a", QoS::AtLeastOnce));
+    world.keep_all();
+    world.crash();
+    let publisher = world.bench.v5("p");
+    world.bench.send(publisher, message("a", "1", QoS::AtLeastOnce));
+    world.keep_all();
+    let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+    world.keep_all();
+    assert_eq!(world.bench.recv_texts(client), ["1"]);
+}
+
+#[test]
 fn a_delivery_keeps_its_identifier_and_its_words() {
     // [MQTT-4.4.0-1], [MQTT-4.6.0-1] after a restart
     let mut world = World::new();

@@ -177,6 +177,12 @@ fn copy_tree() -> Result<PathBuf> {
 
 fn copy(from: &Path, to: &Path) -> Result {
     fs::create_dir_all(to)?;
+    for entry in fs::read_dir(to)? {
+        let entry = entry?;
+        if entry.path().is_file() && !from.join(entry.file_name()).exists() {
+            fs::remove_file(entry.path())?; // it was moved, or is no more
+        }
+    }
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (name, path) = (entry.file_name(), entry.path());
