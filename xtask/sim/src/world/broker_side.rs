@@ -89,7 +89,10 @@ impl World {
                     actor.diary.misjudged.push(what);
                 }
             }
-            broker::Event::Dropped { receiver, count, reason: DropReason::QueueFull } => {
+            // What the log of a group lost is told at once; what a session lost, when it reads.
+            broker::Event::Dropped { receiver, count, reason }
+                if *reason == if receiver.starts_with('$') { DropReason::LogFull } else { DropReason::QueueFull } =>
+            {
                 *self.dropped.entry(receiver.to_string()).or_default() += count;
             }
             _ => {}
