@@ -323,3 +323,37 @@ fn a_subscription_that_is_at_qos_0_by_now_still_owes_what_was_on_its_way() {
     world.keep_all();
     assert_eq!((world.store.entries(), world.bench.broker.stats().queued), (0, 0));
 }
+
+#[test]
+fn a_subscription_that_is_at_qos_2_by_now_still_owes_at_qos_1() {
+    let mut world = World::new();
+    let join = |world: &mut World| {
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.keep_all();
+        client
+    };
+    let client = join(&mut world);
+    let publisher = world.bench.v5("p");
+    for (n, qos) in [QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().enumerate() {
+        world.bench.send(client, subscribe("a", qos));
+        let delivery = with_id(QoS::ExactlyOnce, n as u16 + 1, false);
+        let text = ["first", "second"][n];
+        world.bench.send(publisher, Publish { delivery, ..message("a", text, QoS::AtMostOnce) });
+        world.keep_all();
+    }
+    // Nothing is acknowledged.
+    let qos = |world: &mut World, client| {
+        let publishes = world.bench.recv_all(client).into_iter().filter_map(|packet| match packet {
+            Packet::Publish(publish) => Some(publish.delivery.qos()),
+            _ => None,
+        });
+        publishes.collect::<Vec<_>>()
+    };
+    let both = [QoS::AtLeastOnce, QoS::ExactlyOnce];
+    assert_eq!(qos(&mut world, client), both);
+    for _ in 0..2 {
+        world.crash();
+        let client = join(&mut world);
+        assert_eq!(qos(&mut world, client), both, "as it went out first: nothing of the store speaks of QoS 2");
+    }
+}

@@ -202,8 +202,8 @@ impl Broker {
         places
     }
 
-    /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1 at least,
-    /// whatever its subscription says by now, since at QoS 0 nothing is acknowledged.
+    /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1,
+    /// whatever its subscription says by now: at QoS 0 nothing is acknowledged, and what went out at QoS 2 was kept.
     fn send_anew(&mut self, slot: u32, message_id: MessageId, places: Vec<(u32, Position)>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let mut head = Head { qos: QoS::AtLeastOnce, ..Head::default() };
@@ -212,7 +212,6 @@ impl Broker {
             let Some((log, entry)) = self.logs.get(*key).and_then(|log| Some((log, log.get(*at)?))) else { continue };
             let message = &entry.message;
             if let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(&log.filter) {
-                head.qos = head.qos.max(options.qos.min(message.qos));
                 head.retain |= message.retain && options.retain_as_published;
                 head.identifiers.push(*identifier);
             }
