@@ -181,7 +181,7 @@ proptest! {
     fn fields_of_publish(packet in packets::packet(Version::V3_1_1).prop_filter("PUBLISH", is_publish)) {
         let bytes = encode(&packet, Version::V3_1_1);
         let Packet::Publish(ours) = packet else { unreachable!() };
-        let topic = ours.topic.as_ref().map(std::string::ToString::to_string).unwrap_or_default();
+        let topic = ours.topic.as_ref().map(ToString::to_string).unwrap_or_default();
         let (id, qos) = (ours.delivery.id().map_or(0, mqtt_proto::PacketId::get), ours.delivery.qos() as u8);
         let fields = (topic.as_str(), &ours.payload[..], qos, id, ours.delivery.dup(), ours.retain);
 
