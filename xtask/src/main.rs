@@ -3,6 +3,7 @@ mod bench;
 mod ci;
 mod coverage;
 mod fuzz;
+mod mutants;
 mod no_std;
 mod run;
 mod sim;
@@ -26,6 +27,7 @@ Usage: cargo xtask <command>
   bench [--instructions] [filter]
   coverage                      lines of the pure crates that their tests reach
   sim [--seed N] [--steps N] [--minutes M] …    a whole system under one virtual clock; --help says more
+  sim --bugs [--runs N] [name…]    plants bugs in a copy of the tree, and says which the simulation finds
 
 With CI=true in the environment `test` and `fuzz` install what they need, and a skipped test is a failure.";
 

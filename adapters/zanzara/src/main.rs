@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod exit;
 mod logging;
+mod signals;
 
 use clap::Parser as _;
 use cli::{Cli, Command};

@@ -1,5 +1,5 @@
 //! Some seeds in every build, and what the simulation promises of itself.
-use zanzara_sim::{Faults, Scenario, run};
+use zanzara_sim::{FAULTS, Faults, Scenario, run};
 
 #[test]
 fn the_laws_hold_for_the_first_seeds() {
@@ -24,7 +24,7 @@ fn one_seed_gives_one_history() {
 fn every_fault_leaves_its_mark() {
     let quiet = Scenario { faults: Faults::NONE, ..Scenario::of(7, 80) };
     let base = run(&quiet, false).trace.hash();
-    for index in 0..7 {
+    for index in 0..FAULTS {
         let mut faults = Faults::NONE;
         let (name, switch) = faults.switches().into_iter().nth(index).unwrap();
         *switch = true;
