@@ -1,6 +1,7 @@
 //! The configuration file: any text is either a configuration or an error on one line.
 #![allow(dead_code)] // the binary uses the rest
 
+#[allow(unused_imports)] // likewise
 #[path = "../../adapters/zanzara/src/config/mod.rs"]
 mod zanzara;
 
