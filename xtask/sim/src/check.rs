@@ -166,6 +166,9 @@ impl Judge<'_> {
             if self.history.store_failures > 0 && self.diary(name.0).v5 {
                 continue; // refused for the store, it is a new message if the refusal is lost [MQTT-4.3.3-9]
             }
+            if self.diary(name.0).renewed.iter().any(|at| *at > sent.at) {
+                continue; // its publisher's session ended meanwhile, and the CONNACK that said so may be lost
+            }
             // Each group that the client is a member of may give it the message once more.
             let groups: BTreeSet<&str> = diary
                 .wishes
