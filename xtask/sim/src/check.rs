@@ -268,7 +268,8 @@ impl Judge<'_> {
                 let mut counted = self.history.dropped.get(&wish.filter).copied().unwrap_or(0);
                 let small = self.history.clients.iter().any(|other| other.small);
                 for (name, sent) in self.of_broker(diary.broker) {
-                    let due = !sent.expires && !(sent.large && small) && sent.settled == Some(true)
+                    let due = !(sent.expires || sent.large && small)
+                        && sent.settled == Some(true)
                         && sent.qos == QoS::AtLeastOnce // QoS 2 ends with its member's session [MQTT-4.8.2-5]
                         && wish.least > QoS::AtMostOnce
                         && wish.granted.is_some_and(|at| at < sent.at)
