@@ -251,11 +251,20 @@ impl Actor {
         trace.add(now, format_args!("client {} subscribes {filter} {qos:?}", self.index));
         if let Some(at) = alive {
             let wish = &mut self.diary.wishes[at];
-            (wish.qos, wish.least) = (qos, wish.least.min(qos));
+            (wish.qos, wish.least, wish.most) = (qos, wish.least.min(qos), wish.most.max(qos));
             return;
         }
-        let wish =
-            Wish { filter: filter.into(), qos, least: qos, asked: now, token, granted: None, ended: None, gone: None };
+        let wish = Wish {
+            filter: filter.into(),
+            qos,
+            least: qos,
+            most: qos,
+            asked: now,
+            token,
+            granted: None,
+            ended: None,
+            gone: None,
+        };
         self.diary.wishes.push(wish);
     }
 

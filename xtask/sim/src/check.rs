@@ -29,7 +29,10 @@ pub const CHECKS: [(&str, &str); 13] = [
         "order",
         "messages of one publisher, topic and QoS are first handed out in the order in which they were published",
     ),
-    ("unsubscribed", "what is published after UNSUBACK, or without any subscription, does not come"),
+    (
+        "unsubscribed",
+        "what is published after UNSUBACK, or without any subscription, does not come, nor at a greater QoS",
+    ),
     ("retained", "a newcomer finds the last retained message that was accepted, or a later one"),
     ("wills", "a Will comes when a connection was lost, and never when none was"),
     ("shared-once", "a shared group gets each acknowledged message, and in quiet times once"),
@@ -226,6 +229,11 @@ impl Judge<'_> {
             });
             if !wanted {
                 let what = format!("client {client} got {} on {} without wanting it", show(got.name), sent.topic);
+                return Err(violation("unsubscribed", what));
+            }
+            let most = diary.wishes.iter().filter(|wish| wish.matches(&sent.topic)).map(|wish| wish.most).max();
+            if got.qos > sent.qos || Some(got.qos) > most {
+                let what = format!("client {client} got {} at {:?}, subscribed at {most:?}", show(got.name), got.qos);
                 return Err(violation("unsubscribed", what));
             }
         }

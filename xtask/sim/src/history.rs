@@ -39,6 +39,8 @@ pub(crate) struct Wish {
     pub(crate) qos: QoS,
     /// The least QoS that it ever had: it can be changed while it lives.
     pub(crate) least: QoS,
+    /// And the greatest.
+    pub(crate) most: QoS,
     pub(crate) asked: Instant,
     pub(crate) token: Token,
     pub(crate) granted: Option<Instant>,
