@@ -6,7 +6,7 @@ use crate::run::{self, Result};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// Runs of the simulation after which a bug counts as missed, unless `--runs` says otherwise.
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &[String]) -> Result {
     }
     let chosen: Vec<&Bug> = bugs.iter().filter(|bug| names.is_empty() || names.contains(&bug.name.as_str())).collect();
     let tree = copy_tree()?;
-    if let Outcome::Found(how) = simulate(&tree, runs)? {
+    if let Outcome::Found(how) | Outcome::Broken(how) = simulate(&tree, runs)? {
         return Err(format!("without any bug: {how}").into()); // nothing could be said of the bugs
     }
     let (mut found, mut held, mut missed) = (0, 0, Vec::new());
@@ -104,15 +104,16 @@ fn simulate(tree: &Path, runs: u64) -> Result<Outcome> {
     let runs = runs.to_string();
     let mut simulation = Command::new(program);
     simulation.args(["--seed", "1", "--runs", &runs, "--no-shrink"]).stdout(Stdio::piped()).stderr(Stdio::null());
-    let (text, success) = patiently(simulation.spawn()?)?;
+    let (text, status) = patiently(simulation.spawn()?)?;
     let last = text.lines().rfind(|line| line.starts_with("breaks the law") || line.starts_with("panics"));
-    Ok(match (success, last) {
-        (Some(true), _) => Outcome::Missed,
-        (Some(false), Some(law)) => {
+    Ok(match (status, last) {
+        (Some(status), _) if status.success() => Outcome::Missed,
+        (Some(_), Some(law)) => {
             let after = text.lines().rfind(|line| line.starts_with("after "));
             Outcome::Found(format!("{} {law}", after.unwrap_or_default()))
         }
-        (Some(false), None) => Outcome::Found("the simulation panics".into()),
+        (Some(status), None) if status.code() == Some(101) => Outcome::Found("the simulation panics".into()),
+        (Some(status), None) => Outcome::Broken(format!("the simulation ends with {status}")),
         (None, _) => Outcome::Found("the simulation does not end".into()),
     })
 }
@@ -128,17 +129,17 @@ fn run_test(tree: &Path, test: &str) -> Result<Outcome> {
     Ok(if failed { Outcome::Held(test.into()) } else { Outcome::Missed })
 }
 
-/// What a child prints, and whether it ended well; `None`: it did not end.
-fn patiently(mut child: Child) -> Result<(String, Option<bool>)> {
+/// What a child prints, and how it ended; `None`: it did not end.
+fn patiently(mut child: Child) -> Result<(String, Option<ExitStatus>)> {
     let end = Instant::now() + PATIENCE;
     let mut stdout = child.stdout.take().ok_or("no output")?;
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
         stdout.read_to_string(&mut text).map(|_| text)
     });
-    let success = loop {
+    let status = loop {
         if let Some(status) = child.try_wait()? {
-            break Some(status.success());
+            break Some(status);
         }
         if Instant::now() > end {
             child.kill()?;
@@ -148,7 +149,7 @@ fn patiently(mut child: Child) -> Result<(String, Option<bool>)> {
         std::thread::sleep(Duration::from_millis(20));
     };
     let text = reader.join().map_err(|_| "cannot read what the simulation prints")??;
-    Ok((text, success))
+    Ok((text, status))
 }
 
 /// Builds quickly rather than well: the code changes every time.
