@@ -359,6 +359,8 @@ impl Judge<'_> {
                 let fits = match (last, found) {
                     (None, None) => true,
                     (Some(_), None) => false,
+                    // A refusal that was lost: an earlier message comes once more, as a new one (see `once`).
+                    (_, Some(found)) if self.history.store_failures > 0 && diary.v5 => found.0 == client,
                     (last, Some(found)) => found.0 == client && last.is_none_or(|last| found.1 >= last),
                 };
                 if !fits {
