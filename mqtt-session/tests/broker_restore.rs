@@ -383,3 +383,32 @@ fn what_was_acknowledged_behind_a_loss_is_not_kept_for_ever() {
         assert_eq!(levels, (0, 0), "{filter}");
     }
 }
+
+#[test]
+fn deliveries_keep_their_order_when_identifiers_begin_anew() {
+    // [MQTT-4.6.0-1]: the second restart finds a later message under a lower identifier.
+    let mut world = World::new();
+    let join = |world: &mut World| {
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.keep_all();
+        client
+    };
+    let client = join(&mut world);
+    world.bench.send(client, subscribe("a", QoS::ExactlyOnce));
+    for text in ["1", "2"] {
+        world.bench.inject("a", text, QoS::ExactlyOnce);
+    }
+    world.keep_all();
+    world.bench.send(client, Packet::PubRec(ack(1)));
+    world.bench.send(client, Packet::PubComp(ack(1)));
+    world.keep_all();
+    world.crash();
+    let client = join(&mut world);
+    assert_eq!(world.bench.recv_texts(client), ["2"]);
+    world.bench.inject("a", "3", QoS::ExactlyOnce);
+    world.keep_all();
+    assert_eq!(id_of(&world.bench.recv_publish(client)), 1);
+    world.crash();
+    let client = join(&mut world);
+    assert_eq!(world.bench.recv_texts(client), ["2", "3"]);
+}

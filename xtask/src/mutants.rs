@@ -22,7 +22,7 @@ struct Bug {
     file: String,
     before: Vec<String>,
     after: Vec<String>,
-    /// The integration test of `mqtt-session` that finds it where the simulation cannot.
+    /// The test of `mqtt-session` that finds it where the simulation cannot: an integration test, or `lib::` and a name.
     test: Option<String>,
 }
 
@@ -122,7 +122,11 @@ fn simulate(tree: &Path, runs: u64) -> Result<Outcome> {
 fn run_test(tree: &Path, test: &str) -> Result<Outcome> {
     let mut cargo = cargo(tree);
     let (name, filter) = test.split_once("::").unwrap_or((test, ""));
-    cargo.args(["test", "--offline", "--quiet", "-p", "mqtt-session", "--test", name, filter]);
+    cargo.args(["test", "--offline", "--quiet", "-p", "mqtt-session"]);
+    match name {
+        "lib" => cargo.args(["--lib", filter]),
+        _ => cargo.args(["--test", name, filter]),
+    };
     let output = cargo.output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let failed = !output.status.success() && text.contains("test result: FAILED");
@@ -301,7 +305,9 @@ mod tests {
             if let Some(test) = &bug.test {
                 let name = test.split("::").next().unwrap();
                 let tests = run::root().join("mqtt-session/tests");
-                let there = tests.join(format!("{name}.rs")).exists() || tests.join(name).join("main.rs").exists();
+                let there = name == "lib"
+                    || tests.join(format!("{name}.rs")).exists()
+                    || tests.join(name).join("main.rs").exists();
                 assert!(there, "{}: no test {name}", bug.name);
             }
         }

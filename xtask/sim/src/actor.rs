@@ -26,7 +26,7 @@ pub(crate) struct Actor {
     /// Does not take messages until then.
     pub(crate) slow_until: Option<Instant>,
     /// Left by itself; comes back when the user wants.
-    away: bool,
+    pub(crate) away: bool,
     version: Version,
     /// How far its clock is ahead.
     pub(crate) ahead: Duration,
@@ -90,7 +90,7 @@ fn config(index: usize, lasts: Lasts, version: Version, rng: &mut Rng) -> Client
         max_inflight: 1 + rng.below(16) as u16,
         topic_alias: [AliasPolicy::Off, AliasPolicy::FirstCome, AliasPolicy::Lru][rng.below(3) as usize],
         topic_alias_maximum: rng.below(4) as u16,
-        topic_alias_limit: 2,
+        topic_alias_limit: 4,
         on_session_loss: SessionLoss::Fail,
         max_incoming: 1 + rng.below(20) as usize,
         reconnect: Some(Backoff { min: Duration::from_millis(10), max: Duration::from_secs(2), ..Backoff::default() }),

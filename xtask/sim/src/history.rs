@@ -96,6 +96,8 @@ pub(crate) struct Diary {
     /// What the machine calls violations of the protocol by the broker.
     pub(crate) protocol_errors: Vec<String>,
     pub(crate) has_will: bool,
+    /// Connections that the broker saw end without a good-bye, and that it did not end for a newer one.
+    pub(crate) missed_goodbyes: u32,
     /// Messages that came for the first time after their time was over.
     pub(crate) expired: Vec<String>,
     /// What the broker did against the rules for sessions that end.

@@ -65,10 +65,12 @@ impl World {
         let now = self.now;
         match event {
             broker::Event::Disconnected { client_id, reason, .. } => {
-                let Some(actor) = self.actors.iter().find(|actor| actor.machine.client_id() == client_id) else {
+                let Some(actor) = self.actors.iter_mut().find(|actor| actor.machine.client_id() == client_id) else {
                     return;
                 };
                 let lost = *reason != DisconnectReason::Client(ReasonCode::Success);
+                let taken_over = matches!(reason, DisconnectReason::Server(ReasonCode::SessionTakenOver, _));
+                actor.diary.missed_goodbyes += u32::from(lost && !taken_over);
                 let will_at = lost.then(|| now + actor.will_delay.min(actor.session_expiry));
                 self.present.remove(&actor.index);
                 self.parted.insert(actor.index, Parted { at: now, will_at });

@@ -79,6 +79,7 @@ impl World {
         for key in keys {
             if let Some(link) = self.links.get_mut(&key) {
                 link.broker_gone = true;
+                (link.conn, link.greeting) = (None, None); // the next broker gives the same names to others
                 link.up.lose();
                 link.up.dead = true;
                 if link.client_gone {

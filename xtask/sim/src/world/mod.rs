@@ -192,6 +192,11 @@ impl World {
             self.trouble();
             self.react()?;
         }
+        let lost = self.actors.iter().find(|actor| actor.diary.missed_goodbyes > 0);
+        if let Some(actor) = lost.filter(|_| self.scenario.faults == Faults::NONE) {
+            let what = format!("the broker lost client {} though nothing was in the way", actor.index);
+            return Err(violation("no-protocol-error", what));
+        }
         self.calm()?;
         self.probe()?;
         self.newcomers()?;
@@ -221,6 +226,9 @@ impl World {
         self.react()?;
         for index in 0..self.actors.len() {
             if self.actors[index].machine.is_idle() {
+                if !self.actors[index].away {
+                    return Err(violation("progress", format!("client {index} gave up")));
+                }
                 self.actors[index].come_back(self.now);
             }
         }
