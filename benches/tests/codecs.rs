@@ -5,8 +5,8 @@ mod packets;
 
 use bytes::BytesMut;
 use mqtt_proto::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Properties, Property, Publish, SubAck, Subscribe,
-    UnsubAck, Unsubscribe, Version,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, Properties, Property, Publish, SubAck,
+    Subscribe, UnsubAck, Unsubscribe, Version,
 };
 use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
@@ -181,8 +181,8 @@ proptest! {
     fn fields_of_publish(packet in packets::packet(Version::V3_1_1).prop_filter("PUBLISH", is_publish)) {
         let bytes = encode(&packet, Version::V3_1_1);
         let Packet::Publish(ours) = packet else { unreachable!() };
-        let topic = ours.topic.as_ref().map(|topic| topic.to_string()).unwrap_or_default();
-        let (id, qos) = (ours.delivery.id().map_or(0, |id| id.get()), ours.delivery.qos() as u8);
+        let topic = ours.topic.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (id, qos) = (ours.delivery.id().map_or(0, PacketId::get), ours.delivery.qos() as u8);
         let fields = (topic.as_str(), &ours.payload[..], qos, id, ours.delivery.dup(), ours.retain);
 
         let Ok(mqttbytes::v4::Packet::Publish(theirs)) = mqttbytes::v4::read(&mut BytesMut::from(&bytes[..]), usize::MAX)
