@@ -143,7 +143,7 @@ proptest! {
 #[test]
 fn filters_are_ordered_as_their_texts() {
     let [a, b] = ["a", "a/#"].map(|text| TopicFilter::try_from(text).unwrap());
-    assert!(a < b && b > a);
+    assert!(a < b);
     assert_eq!(a.partial_cmp(&b), Some(a.cmp(&b)));
     assert_eq!(a.partial_cmp(&a), Some(core::cmp::Ordering::Equal));
 }
