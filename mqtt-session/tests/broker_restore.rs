@@ -357,3 +357,29 @@ fn a_subscription_that_is_at_qos_2_by_now_still_owes_at_qos_1() {
         assert_eq!(qos(&mut world, client), both, "as it went out first: nothing of the store speaks of QoS 2");
     }
 }
+
+#[test]
+fn what_was_acknowledged_behind_a_loss_is_not_kept_for_ever() {
+    for filter in ["a", "$share/g/a"] {
+        let config = Config { sys_interval: Duration::ZERO, ..Config::default() };
+        let config = Config { session: SessionLimits { max_queued_messages: 3, ..config.session }, ..config };
+        let mut world = World { config: Arc::new(config), ..World::new() };
+        world.crash(); // the broker gets its limit
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.bench.send(client, subscribe(filter, QoS::AtLeastOnce));
+        world.keep_all();
+        world.bench.recv_all(client);
+        for number in 0..3 {
+            world.bench.inject("a", &number.to_string(), QoS::AtLeastOnce);
+        }
+        let first = world.bench.recv_publish(client);
+        assert_eq!((text(&first), world.bench.take_texts(client).len()), ("0", 2), "the first is not acknowledged");
+        world.bench.inject("a", "3", QoS::AtLeastOnce); // the first gives way
+        assert_eq!(world.bench.take_texts(client), ["3"]);
+        world.keep_all();
+        world.crash();
+        world.keep_all();
+        let levels = (world.store.entries(), world.bench.broker.stats().queued);
+        assert_eq!(levels, (0, 0), "{filter}");
+    }
+}

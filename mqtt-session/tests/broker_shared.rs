@@ -354,6 +354,24 @@ fn returned_messages_that_give_way_do_not_hold_the_queue() {
 }
 
 #[test]
+fn what_was_acknowledged_behind_a_loss_does_not_hold_the_queue() {
+    let mut bench = Bench::with(|config| config.session.max_queued_messages = 3);
+    let client = durable(&mut bench, "s");
+    bench.subscribe(client, "$share/g/a", ONE);
+    for number in 0..3 {
+        bench.inject("a", &number.to_string(), ONE);
+    }
+    let first = bench.recv_publish(client);
+    bench.take_texts(client);
+    assert_eq!((text(&first), bench.levels().0), ("0", 3), "the first is not acknowledged");
+    bench.cut(client);
+    bench.inject("a", "3", ONE); // the first gives way
+    let client = durable(&mut bench, "s");
+    assert_eq!(text(&bench.recv_publish(client)), "3");
+    assert_eq!(bench.levels().0, 1);
+}
+
+#[test]
 fn expired_messages_are_skipped() {
     // [MQTT-3.3.2-5], [MQTT-3.3.2-6]
     let mut bench = Bench::new();

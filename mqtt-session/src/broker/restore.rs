@@ -47,6 +47,10 @@ impl Broker {
             broker.restore_deliveries(*slot, session, &messages);
             broker.restore_timers(*slot, session);
         }
+        // What a full queue lost may have held back what was settled behind it.
+        for log in broker.log_by_filter.values().copied().collect::<Vec<_>>() {
+            broker.trim_log(log);
+        }
         broker.handle_timeout(now);
         broker
     }

@@ -33,8 +33,14 @@ impl Broker {
         }
         log.move_cursor(cursor.acked, settled);
         cursor.acked = settled;
-        let removed = log.trim();
         self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), settled));
+        self.trim_log(key);
+    }
+
+    /// Removes what every reader of a log has left behind.
+    pub(super) fn trim_log(&mut self, key: u32) {
+        let Some(log) = self.logs.get_mut(key) else { return };
+        let removed = log.trim();
         if removed.entries > 0 {
             self.stats.queued -= removed.entries;
             self.stats.queued_bytes -= removed.bytes;

@@ -188,12 +188,14 @@ impl Broker {
             let settled = group.cursor.settled();
             log.move_cursor(group.cursor.acked, settled);
             group.cursor.acked = settled;
+            // Behind what was lost there may be entries that members have acknowledged long ago.
+            let (log, name) = (group.log, alloc::sync::Arc::from(&*group.filter));
+            self.trim_log(log);
+            self.count_dropped(DropReason::QueueFull, &name, lost);
         }
+        let group = self.groups.get(key)?;
         let at = group.returned.first().copied().unwrap_or(group.cursor.next);
-        let next = log.get(at).map(|entry| (at, entry.clone()));
-        let name = alloc::sync::Arc::from(&*group.filter);
-        self.count_dropped(DropReason::QueueFull, &name, lost);
-        next
+        self.logs.get(group.log)?.get(at).map(|entry| (at, entry.clone()))
     }
 
     /// The entry is on its way.
@@ -290,12 +292,8 @@ impl Broker {
         }
         log.move_cursor(group.cursor.acked, settled);
         group.cursor.acked = settled;
-        let removed = log.trim();
-        if removed.entries > 0 {
-            self.stats.queued -= removed.entries;
-            self.stats.queued_bytes -= removed.bytes;
-            self.store.push(StoreOp::Trim(log.filter.clone(), log.start()));
-        }
+        let log = group.log;
+        self.trim_log(log);
     }
 
     /// A member's connection is gone: its QoS 1 entries go back to the group; its QoS 2 entries stay with it, unless its

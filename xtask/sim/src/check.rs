@@ -166,6 +166,9 @@ impl Judge<'_> {
             if self.history.store_failures > 0 && self.diary(name.0).v5 {
                 continue; // refused for the store, it is a new message if the refusal is lost [MQTT-4.3.3-9]
             }
+            if self.diary(name.0).renewed.iter().any(|at| *at > sent.at) {
+                continue; // its publisher's session ended meanwhile, and the CONNACK that said so may be lost
+            }
             // Each group that the client is a member of may give it the message once more.
             let groups: BTreeSet<&str> = diary
                 .wishes
@@ -265,7 +268,8 @@ impl Judge<'_> {
                 let mut counted = self.history.dropped.get(&wish.filter).copied().unwrap_or(0);
                 let small = self.history.clients.iter().any(|other| other.small);
                 for (name, sent) in self.of_broker(diary.broker) {
-                    let due = !sent.expires && !(sent.large && small) && sent.settled == Some(true)
+                    let due = !(sent.expires || sent.large && small)
+                        && sent.settled == Some(true)
                         && sent.qos == QoS::AtLeastOnce // QoS 2 ends with its member's session [MQTT-4.8.2-5]
                         && wish.least > QoS::AtMostOnce
                         && wish.granted.is_some_and(|at| at < sent.at)

@@ -78,6 +78,9 @@ impl World {
                     return;
                 };
                 self.present.insert(actor.index);
+                if !session_present {
+                    actor.diary.renewed.push(now);
+                }
                 let Some(parted) = self.parted.remove(&actor.index) else { return };
                 actor.diary.losses.extend(parted.will_at.filter(|at| *at <= now));
                 if *session_present != (now < parted.at + actor.session_expiry) {
