@@ -5,8 +5,8 @@ mod packets;
 
 use bytes::BytesMut;
 use mqtt_proto::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketType, Properties, Property, Publish, SubAck, Subscribe,
-    UnsubAck, Unsubscribe, Version,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, Properties, Property, Publish, SubAck,
+    Subscribe, UnsubAck, Unsubscribe, Version,
 };
 use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
@@ -137,8 +137,8 @@ fn is_default(property: Property<'_>) -> bool {
 fn mqttbytes_diverges(packet: &Packet) -> bool {
     let Packet::Connect(connect) = packet else { return false };
     // 3.1.3.5 (3.1.1): a Password is any bytes; mqttbytes wants UTF-8.
-    connect.password.as_ref().is_some_and(|password| str::from_utf8(password).is_err())
-        // 3.1.3.4: an empty User Name is one; mqttbytes takes it for none, and with it the Password.
+    connect.password.as_ref().is_some_and(|password| password.is_empty() || str::from_utf8(password).is_err())
+        // An empty User Name or Password is one (3.1.3.4, 3.1.3.5); mqttbytes takes it for none.
         || connect.username.as_ref().is_some_and(|name| name.is_empty())
 }
 
@@ -182,7 +182,7 @@ proptest! {
         let bytes = encode(&packet, Version::V3_1_1);
         let Packet::Publish(ours) = packet else { unreachable!() };
         let topic = ours.topic.as_ref().map(ToString::to_string).unwrap_or_default();
-        let (id, qos) = (ours.delivery.id().map_or(0, mqtt_proto::PacketId::get), ours.delivery.qos() as u8);
+        let (id, qos) = (ours.delivery.id().map_or(0, PacketId::get), ours.delivery.qos() as u8);
         let fields = (topic.as_str(), &ours.payload[..], qos, id, ours.delivery.dup(), ours.retain);
 
         let Ok(mqttbytes::v4::Packet::Publish(theirs)) = mqttbytes::v4::read(&mut BytesMut::from(&bytes[..]), usize::MAX)
@@ -224,13 +224,18 @@ fn known_divergences_are_there() {
         properties: Properties::new(),
     };
     let nameless = Connect { client_id: "".try_into().unwrap(), clean_start: false, ..plain.clone() };
-    let cases: [(&str, Codec, Connect); 4] = [
+    let cases: [(&str, Codec, Connect); 5] = [
         (
             "binary password",
             mqttbytes_v3,
             Connect { username: Some("u".try_into().unwrap()), password: Some(b"\xFF"[..].into()), ..plain.clone() },
         ),
         ("empty user name", mqttbytes_v3, Connect { username: Some("".try_into().unwrap()), ..plain.clone() }),
+        (
+            "empty password",
+            mqttbytes_v3,
+            Connect { username: Some("u".try_into().unwrap()), password: Some(b""[..].into()), ..plain.clone() },
+        ),
         ("empty client id", rmqtt_v3, nameless.clone()),
         ("empty client id in 5.0", rmqtt_v5, Connect { version: Version::V5, ..nameless }),
     ];

@@ -183,3 +183,20 @@ fn return_codes_of_old_versions() {
         assert_eq!(ReasonCode::new(*code as u8), Some(*code));
     }
 }
+
+/// Binary data is up to 65,535 bytes (section 1.5.6), and those are in.
+#[test]
+fn the_longest_binary_data() {
+    let connect = |length: usize| Connect {
+        version: Version::V5,
+        clean_start: true,
+        keep_alive: 0,
+        client_id: "c".try_into().unwrap(),
+        will: None,
+        username: None,
+        password: Some(vec![7; length].into()),
+        properties: Properties::new(),
+    };
+    assert!(connect(65_535).encoded_len().is_ok());
+    assert!(connect(65_536).encoded_len().is_err());
+}
