@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod exit;
 mod logging;
+mod storage;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Command::Pub(arguments) => client::publish(&arguments),
         Command::Sub(arguments) => client::subscribe(&arguments),
         Command::CheckConfig { file } => broker::check(&file),
+        Command::Store(command) => storage::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
