@@ -85,7 +85,7 @@ impl Harness for Fjall {
     }
 
     fn answer(&mut self) -> Completion {
-        self.answers.recv_timeout(Duration::from_secs(60)).unwrap()
+        self.answers.recv_timeout(Duration::from_mins(1)).unwrap()
     }
 
     fn reopen(&mut self) -> MemoryStore {
