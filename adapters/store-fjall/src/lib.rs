@@ -1,3 +1,4 @@
+//! The embedded store of the broker machine.
 #![doc = include_str!("../README.md")]
 //!
 //! # Inside

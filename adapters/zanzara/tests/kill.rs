@@ -4,7 +4,7 @@
 mod cli_support;
 
 use cli_support::{Broker, PATIENCE, Running};
-use mqtt_tokio::client::{Backoff, Client, Messages, QoS, Received, Subscription};
+use mqtt_tokio::client::{Backoff, Client, Messages, QoS, Received, SubscribeOptions, Subscription};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn client(port: &str, id: &str) -> Client {
     let backoff = Backoff { min: Duration::from_millis(20), max: Duration::from_millis(100), ..Backoff::default() };
     Client::builder(&format!("mqtt://127.0.0.1:{port}"))
         .client_id(id)
-        .persistent(Duration::from_secs(3600))
+        .persistent(Duration::from_hours(1))
         .capacity(1_000_000)
         .reconnect(backoff)
         .connect()
@@ -128,7 +128,7 @@ fn check(who: &str, [one, two]: &[Vec<u64>; 2], published: [u64; 2]) {
 
 async fn subscribe(client: &Client) -> Subscription {
     let filters = [("one", QoS::ExactlyOnce), ("two", QoS::ExactlyOnce)];
-    client.subscribe_many(filters, Default::default()).await.expect("it is subscribed")
+    client.subscribe_many(filters, SubscribeOptions::default()).await.expect("it is subscribed")
 }
 
 async fn rounds(durability: &'static str) {
