@@ -162,3 +162,9 @@ fn debug_shows_the_properties() {
     let properties: Properties = [Property::TopicAlias(7)].into_iter().collect();
     assert_eq!(format!("{properties:?}"), "[TopicAlias(7)]");
 }
+
+#[test]
+fn a_view_is_empty_where_there_is_nothing() {
+    assert!(Properties::new().as_ref().is_empty());
+    assert!(!everything().as_ref().is_empty());
+}

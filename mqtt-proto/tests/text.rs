@@ -138,3 +138,12 @@ proptest! {
         prop_assert_eq!(TopicName::try_from(bytes).is_ok(), name);
     }
 }
+
+/// Both ways to compare filters give the order of their texts.
+#[test]
+fn filters_are_ordered_as_their_texts() {
+    let [a, b] = ["a", "a/#"].map(|text| TopicFilter::try_from(text).unwrap());
+    assert!(a < b);
+    assert_eq!(a.partial_cmp(&b), Some(a.cmp(&b)));
+    assert_eq!(a.partial_cmp(&a), Some(core::cmp::Ordering::Equal));
+}

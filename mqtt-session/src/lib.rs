@@ -5,6 +5,8 @@
 //!
 //! Invariants: no IO, no clock, no randomness, no lock, no log; the same inputs give the same outputs, bit for
 //! bit. Every queue has a limit, a policy and a counter.
+//!
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

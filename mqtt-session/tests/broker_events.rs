@@ -235,7 +235,13 @@ fn dropped_says_who_lost_how_many_and_why() {
     assert_eq!(bench.recv_texts(sleeper), ["4", "5"]);
     let name: Arc<str> = Arc::from("sleeper");
     match &bench.events[..] {
-        [Event::Dropped { receiver, count: 3, reason: DropReason::QueueFull }] => assert_eq!(*receiver, name),
+        // Three times the log, at once; the session, when it is back.
+        [logs @ .., Event::Dropped { receiver, count: 3, reason: DropReason::QueueFull }] => {
+            assert_eq!(*receiver, name);
+            assert_eq!(logs.len(), 3);
+            let of_log = |event: &Event| matches!(event, Event::Dropped { receiver, count: 1, reason: DropReason::LogFull } if &**receiver == "a");
+            assert!(logs.iter().all(of_log), "{logs:?}");
+        }
         other => panic!("{other:?}"),
     }
 }

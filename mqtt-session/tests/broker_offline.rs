@@ -189,7 +189,8 @@ fn a_full_log_leaves_the_slow_behind_and_tells() {
         assert_eq!(bench.take_texts(fast), [number.to_string()]);
         assert!(bench.broker.stats().queued <= 10);
     }
-    assert_eq!(bench.broker.stats().dropped_queue_full, 0, "nobody has noticed yet");
+    assert_eq!(bench.broker.stats().dropped_queue_full, 0, "the session has not noticed yet");
+    assert_eq!((bench.broker.stats().trimmed_log_full, losses(&bench, "a", DropReason::LogFull)), (20, 20));
     let slow = back(&mut bench, "slow");
     let expected: Vec<String> = (0..3).chain(20..30).map(|number: u32| number.to_string()).collect();
     assert_eq!(bench.take_texts(slow), expected);

@@ -105,6 +105,26 @@ fn a_subscription_does_not_reach_back() {
 }
 
 #[test]
+fn what_comes_after_a_restart_does_not_lie_behind_its_reader() {
+    // The log is empty when the broker stops, and its reader is far beyond the first position of all.
+    let mut world = World::new();
+    let publisher = world.bench.v5("p");
+    for _ in 0..5 {
+        world.bench.send(publisher, message("elsewhere", "0", QoS::AtMostOnce));
+    }
+    let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+    world.bench.send(client, subscribe("a", QoS::AtLeastOnce));
+    world.keep_all();
+    world.crash();
+    let publisher = world.bench.v5("p");
+    world.bench.send(publisher, message("a", "1", QoS::AtLeastOnce));
+    world.keep_all();
+    let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+    world.keep_all();
+    assert_eq!(world.bench.recv_texts(client), ["1"]);
+}
+
+#[test]
 fn a_delivery_keeps_its_identifier_and_its_words() {
     // [MQTT-4.4.0-1], [MQTT-4.6.0-1] after a restart
     let mut world = World::new();
@@ -302,4 +322,93 @@ fn a_subscription_that_is_at_qos_0_by_now_still_owes_what_was_on_its_way() {
     world.bench.acknowledge(client, &publish);
     world.keep_all();
     assert_eq!((world.store.entries(), world.bench.broker.stats().queued), (0, 0));
+}
+
+#[test]
+fn a_subscription_that_is_at_qos_2_by_now_still_owes_at_qos_1() {
+    let mut world = World::new();
+    let join = |world: &mut World| {
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.keep_all();
+        client
+    };
+    let client = join(&mut world);
+    let publisher = world.bench.v5("p");
+    for (n, qos) in [QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().enumerate() {
+        world.bench.send(client, subscribe("a", qos));
+        let delivery = with_id(QoS::ExactlyOnce, n as u16 + 1, false);
+        let text = ["first", "second"][n];
+        world.bench.send(publisher, Publish { delivery, ..message("a", text, QoS::AtMostOnce) });
+        world.keep_all();
+    }
+    // Nothing is acknowledged.
+    let qos = |world: &mut World, client| {
+        let publishes = world.bench.recv_all(client).into_iter().filter_map(|packet| match packet {
+            Packet::Publish(publish) => Some(publish.delivery.qos()),
+            _ => None,
+        });
+        publishes.collect::<Vec<_>>()
+    };
+    let both = [QoS::AtLeastOnce, QoS::ExactlyOnce];
+    assert_eq!(qos(&mut world, client), both);
+    for _ in 0..2 {
+        world.crash();
+        let client = join(&mut world);
+        assert_eq!(qos(&mut world, client), both, "as it went out first: nothing of the store speaks of QoS 2");
+    }
+}
+
+#[test]
+fn what_was_acknowledged_behind_a_loss_is_not_kept_for_ever() {
+    for filter in ["a", "$share/g/a"] {
+        let config = Config { sys_interval: Duration::ZERO, ..Config::default() };
+        let config = Config { session: SessionLimits { max_queued_messages: 3, ..config.session }, ..config };
+        let mut world = World { config: Arc::new(config), ..World::new() };
+        world.crash(); // the broker gets its limit
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.bench.send(client, subscribe(filter, QoS::AtLeastOnce));
+        world.keep_all();
+        world.bench.recv_all(client);
+        for number in 0..3 {
+            world.bench.inject("a", &number.to_string(), QoS::AtLeastOnce);
+        }
+        let first = world.bench.recv_publish(client);
+        assert_eq!((text(&first), world.bench.take_texts(client).len()), ("0", 2), "the first is not acknowledged");
+        world.bench.inject("a", "3", QoS::AtLeastOnce); // the first gives way
+        assert_eq!(world.bench.take_texts(client), ["3"]);
+        world.keep_all();
+        world.crash();
+        world.keep_all();
+        let levels = (world.store.entries(), world.bench.broker.stats().queued);
+        assert_eq!(levels, (0, 0), "{filter}");
+    }
+}
+
+#[test]
+fn deliveries_keep_their_order_when_identifiers_begin_anew() {
+    // [MQTT-4.6.0-1]: the second restart finds a later message under a lower identifier.
+    let mut world = World::new();
+    let join = |world: &mut World| {
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.keep_all();
+        client
+    };
+    let client = join(&mut world);
+    world.bench.send(client, subscribe("a", QoS::ExactlyOnce));
+    for text in ["1", "2"] {
+        world.bench.inject("a", text, QoS::ExactlyOnce);
+    }
+    world.keep_all();
+    world.bench.send(client, Packet::PubRec(ack(1)));
+    world.bench.send(client, Packet::PubComp(ack(1)));
+    world.keep_all();
+    world.crash();
+    let client = join(&mut world);
+    assert_eq!(world.bench.recv_texts(client), ["2"]);
+    world.bench.inject("a", "3", QoS::ExactlyOnce);
+    world.keep_all();
+    assert_eq!(id_of(&world.bench.recv_publish(client)), 1);
+    world.crash();
+    let client = join(&mut world);
+    assert_eq!(world.bench.recv_texts(client), ["2", "3"]);
 }

@@ -116,6 +116,38 @@ fn what_nobody_can_take_waits() {
 }
 
 #[test]
+fn whoever_can_take_something_serves_the_groups_that_wait() {
+    let mut bench = Bench::new();
+    let narrow = || properties([Property::ReceiveMaximum(1)]);
+    let member = bench.connect(Connect { properties: narrow(), ..connect(Version::V5, "m") }).0;
+    for filter in ["$share/g/a", "$share/g/b", "$share/g/c"] {
+        bench.subscribe(member, filter, ONE);
+    }
+    for topic in ["a", "b", "b"] {
+        bench.inject(topic, topic, ONE);
+    }
+    assert_eq!(bench.recv_texts(member), ["a"]);
+    // A message that comes while its group waits goes behind the others.
+    bench.send(member, Packet::PubAck(ack(1)));
+    assert_eq!(bench.recv_texts(member), ["b"]);
+    bench.inject("c", "c", ONE);
+    bench.inject("b", "later", ONE);
+    // A further member takes what one group has at once; the other group waits on.
+    let other = bench.v5("other");
+    bench.subscribe(other, "$share/g/b", ONE);
+    assert_eq!(bench.recv_texts(other), ["b", "later"]);
+    bench.send(member, Packet::PubAck(ack(2)));
+    assert_eq!(bench.recv_texts(member), ["c"]);
+    // One that leaves a group that waits is no longer woken for it.
+    bench.inject("a", "gone", ONE);
+    let filters = vec![filter("$share/g/a")];
+    bench.send(member, Unsubscribe { id: pid(7), filters, properties: Properties::new() });
+    bench.send(member, Packet::PubAck(ack(3)));
+    assert!(matches!(bench.recv_all(member)[..], [Packet::UnsubAck(_)]));
+    assert_eq!(bench.levels().0, 2, "those that the other member has");
+}
+
+#[test]
 fn unacknowledged_qos_1_goes_to_another_member() {
     for lasts in [false, true] {
         let mut bench = Bench::new();
@@ -319,6 +351,24 @@ fn returned_messages_that_give_way_do_not_hold_the_queue() {
         assert_eq!(bench.levels(), (0, 0, 0), "nothing is left when all is acknowledged");
         bench.cut(client);
     }
+}
+
+#[test]
+fn what_was_acknowledged_behind_a_loss_does_not_hold_the_queue() {
+    let mut bench = Bench::with(|config| config.session.max_queued_messages = 3);
+    let client = durable(&mut bench, "s");
+    bench.subscribe(client, "$share/g/a", ONE);
+    for number in 0..3 {
+        bench.inject("a", &number.to_string(), ONE);
+    }
+    let first = bench.recv_publish(client);
+    bench.take_texts(client);
+    assert_eq!((text(&first), bench.levels().0), ("0", 3), "the first is not acknowledged");
+    bench.cut(client);
+    bench.inject("a", "3", ONE); // the first gives way
+    let client = durable(&mut bench, "s");
+    assert_eq!(text(&bench.recv_publish(client)), "3");
+    assert_eq!(bench.levels().0, 1);
 }
 
 #[test]

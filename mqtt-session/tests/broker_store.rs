@@ -279,6 +279,33 @@ fn only_those_who_wait_for_the_lost_batch_suffer() {
 }
 
 #[test]
+fn after_a_lost_batch_a_message_without_changes_is_still_acknowledged() {
+    // Nobody subscribes `b`, so that its PUBACK has nothing to wait for but what was lost before it.
+    for kept in [true, false] {
+        let mut bench = slow_store();
+        subscriber(&mut bench, Version::V5, QoS::AtLeastOnce);
+        let publisher = bench.v5("p");
+        bench.send(publisher, message("a", "x", QoS::AtLeastOnce));
+        let failed = last(&bench);
+        bench.store_failed(failed);
+        bench.recv_all(publisher);
+        bench.send(publisher, message("b", "x", QoS::AtLeastOnce));
+        bench.assert_silent(publisher);
+        let batch = bench.batches.last().unwrap();
+        assert!(batch.ops.is_empty() && batch.seq > failed);
+        let batch = batch.seq;
+        if kept {
+            bench.stored();
+        } else {
+            bench.store_failed(batch);
+        }
+        let packets = bench.recv_all(publisher);
+        assert!(matches!(&packets[..], [Packet::PubAck(ack)] if ack.reason.is_error() != kept), "{packets:?}");
+        assert_eq!(last(&bench), batch, "an empty batch is handed out where it is waited for alone");
+    }
+}
+
+#[test]
 fn what_a_reconnect_repeats_waits_for_the_store_as_well() {
     // CONNACK waits for all that came before it, so that nothing of it is repeated before it is kept.
     let reopen = |bench: &mut Bench, version, id| {

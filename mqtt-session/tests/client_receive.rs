@@ -137,6 +137,30 @@ fn a_resumed_session_repeats_nothing_of_qos2() {
     assert_eq!(net.sent(), [Packet::PubRec(ack(pid(2))), Packet::PubAck(ack(pid(3)))]);
 }
 
+// The session was over, and the CONNACK that said so was lost: identifiers may stand for what they stood for, or for something new.
+#[test]
+fn a_session_that_may_be_new_gives_identifiers_new_meanings() {
+    for dup in [false, true] {
+        let mut net = Net::new(ClientConfig { receive_maximum: 1, ..persistent() });
+        net.go_online(false, &[]);
+        net.send(incoming("t", "old", qos2(1)));
+        assert_eq!(payloads(&mut net), ["old"]);
+        net.lose();
+        net.client.connect(net.now);
+        net.accept();
+        net.lose();
+        net.go_online(true, &[]);
+        let (text, expected) = if dup { ("old", &[][..]) } else { ("new", &["new"][..]) };
+        net.send(incoming("t", text, Delivery::ExactlyOnce { id: pid(1), dup }));
+        assert_eq!(payloads(&mut net), expected, "and the window has room for it");
+        assert_eq!(net.sent(), [Packet::PubRec(ack(pid(1)))]);
+        net.send(Packet::PubRel(ack(pid(1))));
+        assert_eq!(net.sent(), [Packet::PubComp(ack(pid(1)))]);
+        net.send(incoming("t", "next", qos1(1)));
+        assert_eq!(payloads(&mut net), ["next"]);
+    }
+}
+
 #[test]
 fn a_lost_session_forgets_identifiers() {
     let mut net = Net::new(persistent());

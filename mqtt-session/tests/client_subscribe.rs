@@ -192,6 +192,27 @@ fn clean_sessions_are_subscribed_again_and_3_1_always_is() {
 }
 
 #[test]
+fn a_session_that_may_be_new_is_subscribed_again() {
+    // The session was over, and the CONNACK that said so was lost: the next one finds the session that was made then.
+    for version in [Version::V3_1_1, Version::V5] {
+        let mut net = Net::new(persistent(version));
+        net.go_online(false, &[]);
+        net.subscribe("a", QoS::AtLeastOnce);
+        net.grant();
+        net.lose();
+        net.client.connect(net.now);
+        net.accept();
+        net.lose();
+        net.go_online(true, &[]);
+        let again = as_subscribe(net.sent_one());
+        assert_eq!(names(&again), ["a"]);
+        net.send(suback(again.id.get(), &[ReasonCode::GrantedQoS1]));
+        net.reconnect(true);
+        assert_eq!(net.sent(), [], "once is enough");
+    }
+}
+
+#[test]
 fn resubscribing_can_be_turned_off() {
     let mut net = Net::online_with(ClientConfig { resubscribe: false, ..persistent(Version::V5) });
     net.subscribe("a", QoS::AtLeastOnce);

@@ -1,7 +1,9 @@
 //! Developer commands: `cargo xtask <command>`. One file per command; no shell is needed.
 mod bench;
 mod ci;
+mod coverage;
 mod fuzz;
+mod mutants;
 mod no_std;
 mod run;
 mod sim;
@@ -23,7 +25,9 @@ Usage: cargo xtask <command>
   spec [--write | --check]      which statements of the standards are cited in code and tests
   fuzz [--list | target] [--time SECONDS] [--install]
   bench [--instructions] [filter]
+  coverage                      lines of the pure crates that their tests reach
   sim [--seed N] [--steps N] [--minutes M] …    a whole system under one virtual clock; --help says more
+  sim --bugs [--runs N] [name…]    plants bugs in a copy of the tree, and says which the simulation finds
 
 With CI=true in the environment `test` and `fuzz` install what they need, and a skipped test is a failure.";
 
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "bench" => bench::run(&rest),
         "sim" => sim::run(&rest),
+        "coverage" => no_arguments(&rest).and_then(|()| coverage::run()),
         "" | "help" | "-h" | "--help" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -5,6 +5,7 @@ use crate::cli::BrokerArgs;
 use crate::config::{self, File};
 use crate::exit::Failure;
 use crate::logging;
+use crate::signals::Signals;
 use crate::storage::{self, Durability};
 use mqtt_tokio::broker::{Broker, BrokerHandle, Endpoint, StartError};
 use std::fmt::Write as _;
@@ -114,47 +115,6 @@ async fn serve(broker: &BrokerHandle, mut signals: Signals, drain: Duration) -> 
     tokio::select! {
         drained = broker.drain(drain) => drained.map_err(|_| crashed()),
         _ = signals.next() => Err(Failure::run("a second signal: ended at once")),
-    }
-}
-
-/// The signals that end the broker: SIGTERM and SIGINT.
-#[cfg(unix)]
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The next one's name.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-/// The signal that ends the broker: Ctrl-C.
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> &'static str {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
-            Err(_) => std::future::pending().await,
-        }
     }
 }
 

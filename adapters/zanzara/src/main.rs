@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod exit;
 mod logging;
+mod signals;
 mod storage;
 
 use clap::Parser as _;

@@ -46,6 +46,23 @@ fn a_url_names_server_and_topic() {
 }
 
 #[test]
+fn however_it_ends_the_server_is_told() {
+    let broker = Broker::start(&[]);
+    let with_will = ["--will-topic", "will", "--will-payload", "lost", "-t", "nothing"];
+    let watcher = broker.subscriber(&["-t", "will", "-C", "1"]);
+    for signal in ["TERM", "INT"] {
+        let subscriber = broker.subscriber(&with_will);
+        subscriber.signal(signal);
+        assert_eq!(subscriber.end().0, Some(0));
+    }
+    let output = broker.client("sub", &[&with_will[..], &["-W", "1"]].concat());
+    assert_eq!(output.status.code(), Some(27), "{}", text(&output.stderr));
+    // A Will that was published would be the first message.
+    assert!(broker.client("pub", &["-t", "will", "-m", "none"]).status.success());
+    assert_eq!(watcher.line(), "none");
+}
+
+#[test]
 fn a_session_keeps_what_was_not_printed() {
     let broker = Broker::start(&[]);
     for version in ["311", "5"] {

@@ -24,7 +24,7 @@ impl Broker {
         }
         match self.config.authentication {
             Authentication::Open => {
-                let grant = Arc::new(Grant::everything());
+                let grant = self.everything.clone();
                 self.accept(slot, Admission { identity: None, grant, data: None });
             }
             Authentication::Request => self.request_authentication(slot, AuthStage::Connect, None),
@@ -176,7 +176,7 @@ impl Broker {
                     let reason = DisconnectReason::Server(ReasonCode::NotAuthorized, "MQTT-4.12.1-2");
                     return self.close(slot, reason);
                 }
-                conn.grant = grant;
+                conn.grant = Some(grant);
                 conn.authorizations.clear();
                 conn.reauthenticating = false;
                 self.send_auth(slot, ReasonCode::Success, data.as_deref());
@@ -370,7 +370,7 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         conn.phase = Phase::Active;
         conn.session = Some(session_slot);
-        conn.grant = grant;
+        conn.grant = Some(grant);
         conn.identity = identity;
         conn.keep_alive = keep_alive;
         conn.last_input = self.now;

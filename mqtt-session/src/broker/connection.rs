@@ -46,7 +46,8 @@ pub(super) struct Connection {
     pub(super) last_input: Instant,
     /// When the connection's timer is armed for.
     pub(super) timer: Option<Instant>,
-    pub(super) grant: Arc<Grant>,
+    /// What the client may do, once it was authenticated.
+    pub(super) grant: Option<Arc<Grant>>,
     pub(super) identity: Option<String>,
     /// QoS 1 and 2 messages from the client that are not complete.
     pub(super) receiving: u16,
@@ -153,7 +154,7 @@ impl Connection {
             keep_alive: 0,
             last_input: now,
             timer: None,
-            grant: Arc::new(Grant::nothing()),
+            grant: None,
             identity: None,
             receiving: 0,
             sending: 0,
@@ -409,8 +410,12 @@ impl Broker {
             {
                 self.release(slot, gated.reply);
             }
-            if self.connections.get(slot).is_some_and(|conn| !conn.gate.is_empty()) {
-                self.store.gated.insert(slot);
+            if let Some(conn) = self.connections.get_mut(slot) {
+                if !conn.gate.is_empty() {
+                    self.store.gated.insert(slot);
+                } else if conn.receiving == 0 && conn.sending == 0 {
+                    conn.gate = VecDeque::new(); // an idle connection holds no memory for replies
+                }
             }
             if blocked {
                 self.tell_readable(slot);
@@ -421,6 +426,7 @@ impl Broker {
     /// A batch was lost: what waited for it is refused, never acknowledged. 5.0 publishers get a Reason Code; anything else
     /// is closed, so that the client finds out what is true when it comes back [3.1.1: MQTT-4.8.0-2].
     pub(super) fn fail_gates(&mut self, failed: StoreSeq) {
+        self.store.lost(failed);
         for slot in self.store.gated.clone() {
             let Some(conn) = self.connections.get_mut(slot) else { continue };
             let v5 = conn.version.is_v5();

@@ -1,17 +1,17 @@
-//! Messages to clients: PUBLISH out, with its acknowledgments in (section 4.3, the sender's part; section 4.9).
+//! Messages to clients: PUBLISH out (section 4.3, the sender's part; section 4.9). Their acknowledgments are in `settle.rs`.
 //!
 //! Invariants: no more than the client's Receive Maximum is on its way [MQTT-3.3.4-9], and nothing but PUBLISH waits for
 //! that [MQTT-3.3.4-10]; what is on its way is sent again in its first order after a reconnect [MQTT-4.6.0-1]; a session
 //! pulls only while its socket has room.
-use super::connection::{Connection, Fault, Reply, ack};
+use super::connection::{Connection, Reply, ack};
 use super::log::Entry;
 use super::session::{Head, Inflight, Origin, Pending, Session, Stage, Subscription};
-use super::{Broker, DropReason, Event, Message, MessageId, Position, StoreOp};
+use super::{Broker, DropReason, Event, Message, MessageId, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::BytesMut;
-use mqtt_proto::{Ack, Delivery, Packet, PacketId, PublishHead, QoS, ReasonCode, SharedPublish};
+use mqtt_proto::{Delivery, Packet, PacketId, PublishHead, QoS, ReasonCode, SharedPublish};
 use topic_trie as trie;
 
 /// A session pulls until this many bytes wait for its socket.
@@ -162,7 +162,8 @@ impl Broker {
                 }
                 self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, group, retain, identifiers });
             }
-            self.reply(conn_slot, self.store.due(), Reply::Publish(bytes.freeze()));
+            let due = self.store.due();
+            self.reply(conn_slot, due, Reply::Publish(bytes.freeze()));
         } else {
             self.sent_publish(conn_slot);
         }
@@ -223,10 +224,7 @@ impl Broker {
                 break;
             }
         }
-        let groups = self.sessions.get(slot).map(|session| session.groups.clone()).unwrap_or_default();
-        for group in groups {
-            self.wake_group(group);
-        }
+        self.wake_backlogs(slot);
     }
 
     /// Sends the next message that was on its way when the last connection ended [MQTT-4.4.0-1].
@@ -454,124 +452,6 @@ impl Broker {
             self.count_dropped(DropReason::QueueFull, &name, lost);
         }
         first
-    }
-
-    /// A message reached the client, or never will: those who keep it for the client are told.
-    pub(super) fn settle_origin(&mut self, slot: u32, origin: &Origin) {
-        match origin {
-            Origin::Pushed => {}
-            Origin::Logs(places) => {
-                for (key, at) in places {
-                    self.move_cursor(slot, *key, *at);
-                }
-            }
-            Origin::Group(group, at) => self.settle_group(*group, *at),
-        }
-    }
-
-    fn move_cursor(&mut self, slot: u32, key: u32, at: Position) {
-        let Some(session) = self.sessions.get_mut(slot) else { return };
-        let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
-        let settled = cursor.acknowledge(at);
-        if settled == cursor.acked {
-            if at > settled {
-                self.store.push(StoreOp::Settled(Some(session.client_id.clone()), log.filter.clone(), at));
-            }
-            return;
-        }
-        log.move_cursor(cursor.acked, settled);
-        cursor.acked = settled;
-        let removed = log.trim();
-        self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), settled));
-        if removed.entries > 0 {
-            self.stats.queued -= removed.entries;
-            self.stats.queued_bytes -= removed.bytes;
-            self.store.push(StoreOp::Trim(log.filter.clone(), log.start()));
-        }
-    }
-
-    /// PUBACK: a QoS 1 message reached the client.
-    pub(super) fn handle_puback(&mut self, slot: u32, ack: &Ack) -> Result<(), Fault> {
-        self.expect_stage(slot, ack.id, QoS::AtLeastOnce, Stage::Published)?;
-        self.complete(slot, ack);
-        Ok(())
-    }
-
-    /// PUBREC: a QoS 2 message reached the client; PUBREL follows, unless the client refused it [MQTT-4.3.3-4].
-    pub(super) fn handle_pubrec(&mut self, slot: u32, received: &Ack) -> Result<(), Fault> {
-        let id = received.id;
-        let Some(session) = self.session_of_mut(slot) else { return Ok(()) };
-        let durable = session.durable;
-        let client_id = session.client_id.clone();
-        let found = session.inflight_index(id);
-        let Some(inflight) = found.and_then(|index| session.inflight.get_mut(index)) else {
-            if !received.reason.is_error() {
-                let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
-                let reason = if v5 { ReasonCode::PacketIdentifierNotFound } else { ReasonCode::Success };
-                let packet = Packet::PubRel(ack(id, reason)); // [MQTT-3.6.2-1]
-                self.reply(slot, self.store.watermark, Reply::Ack(packet)); // [MQTT-4.6.0-4]
-            }
-            return Ok(());
-        };
-        if inflight.head.qos != QoS::ExactlyOnce {
-            return Err(Fault(ReasonCode::ProtocolError, "section 4.3.2: PUBREC for a QoS 1 message"));
-        }
-        if received.reason.is_error() {
-            self.complete(slot, received); // [MQTT-4.4.0-2]
-            return Ok(());
-        }
-        inflight.stage = Stage::Released; // [MQTT-4.3.3-6]: no PUBLISH under this identifier after PUBREL
-        if durable {
-            self.store.push(StoreOp::Released(client_id, id));
-        }
-        let packet = Packet::PubRel(ack(id, ReasonCode::Success)); // [MQTT-4.3.3-4]
-        self.reply(slot, if durable { self.store.due() } else { self.store.watermark }, Reply::Ack(packet));
-        Ok(())
-    }
-
-    /// PUBCOMP: the Packet Identifier is free again.
-    pub(super) fn handle_pubcomp(&mut self, slot: u32, ack: &Ack) -> Result<(), Fault> {
-        self.expect_stage(slot, ack.id, QoS::ExactlyOnce, Stage::Released)?;
-        self.complete(slot, ack);
-        Ok(())
-    }
-
-    /// An acknowledgment must fit the message that it names. One that names none is ignored: it may be late.
-    fn expect_stage(&self, slot: u32, id: PacketId, qos: QoS, stage: Stage) -> Result<(), Fault> {
-        let inflight = self.session_of(slot).and_then(|s| s.inflight_index(id).and_then(|index| s.inflight.get(index)));
-        match inflight {
-            Some(inflight) if inflight.head.qos != qos || inflight.stage != stage => {
-                Err(Fault(ReasonCode::ProtocolError, "section 4.3: an acknowledgment that does not fit its PUBLISH"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The delivery of a message is over [MQTT-4.3.2-3], [MQTT-4.3.3-6], successfully or not [MQTT-4.8.2-6].
-    fn complete(&mut self, slot: u32, ack: &Ack) {
-        let Some(conn) = self.connections.get_mut(slot) else { return };
-        let Some(session_slot) = conn.session else { return };
-        let Some(session) = self.sessions.get_mut(session_slot) else { return };
-        let Some(index) = session.inflight_index(ack.id) else { return };
-        let Some(inflight) = session.inflight.remove(index) else { return };
-        if index < conn.resent {
-            conn.resent -= 1;
-        }
-        if inflight.counted {
-            conn.sending = conn.sending.saturating_sub(1); // [MQTT-4.9.0-2]
-        }
-        self.stats.inflight -= 1;
-        if session.durable && inflight.head.qos == QoS::ExactlyOnce {
-            let client_id = session.client_id.clone();
-            self.store.push(StoreOp::OutgoingEnd(client_id, ack.id));
-        }
-        let client_id = session.client_id.clone();
-        self.settle_origin(session_slot, &inflight.head.origin);
-        if !ack.reason.is_error() {
-            let message = inflight.message;
-            self.emit(|mask| mask.delivered, || Event::Delivered { client_id, message });
-        }
-        self.wake(session_slot);
     }
 }
 

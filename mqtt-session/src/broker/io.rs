@@ -294,7 +294,7 @@ pub enum Event {
     },
     /// Messages did not reach a client.
     Dropped {
-        /// Client Identifier, or the shared subscription.
+        /// Client Identifier, shared subscription, or filter of a log.
         receiver: Arc<str>,
         /// How many.
         count: u64,
@@ -323,6 +323,9 @@ pub enum DropReason {
     SlowReceiver,
     /// A queue was full: the oldest gave way.
     QueueFull,
+    /// The log of a durable filter or of a shared subscription was full: the oldest entries gave way. The receiver is the
+    /// filter; each session that had not read them reports its own loss as `QueueFull` when it reads again.
+    LogFull,
     /// Message Expiry Interval passed.
     Expired,
     /// Larger than the client's Maximum Packet Size [MQTT-3.1.2-24].

@@ -6,6 +6,7 @@ use super::route::Outgoing;
 use super::session::{Home, Session};
 use super::timers::Timer;
 use super::{Broker, DisconnectReason, Event, SessionRecord, StoreOp};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -93,8 +94,8 @@ impl Broker {
     pub(super) fn end_session(&mut self, slot: u32) {
         self.return_to_groups(slot, true);
         self.fire_will(slot);
-        let filters: Vec<TopicFilter> =
-            self.sessions.get(slot).map(|session| session.subscriptions.keys().cloned().collect()).unwrap_or_default();
+        let subscriptions = self.sessions.get(slot).map(|session| session.subscriptions.keys().cloned());
+        let filters: Vec<Box<TopicFilter>> = subscriptions.map(Iterator::collect).unwrap_or_default();
         for filter in &filters {
             self.remove_quietly(slot, filter);
         }

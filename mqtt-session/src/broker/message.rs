@@ -51,8 +51,6 @@ impl Message {
 
     /// The Message Expiry Interval that is left at `now`, in seconds, rounded up [MQTT-3.3.2-6].
     pub fn remaining_expiry(&self, now: Instant) -> Option<u32> {
-        let left = self.expires_at?.saturating_since(now);
-        let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-        Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+        super::deliver::expiry_left(self.expires_at, now)
     }
 }

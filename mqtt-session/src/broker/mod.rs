@@ -23,6 +23,7 @@ mod restore;
 mod retained;
 mod route;
 mod session;
+mod settle;
 mod shared;
 mod slab;
 mod stats;
@@ -77,6 +78,8 @@ pub struct Broker {
     connections: Slab<Box<Connection>>,
     sessions: Slab<Session>,
     by_client_id: BTreeMap<ClientId, u32>,
+    /// What everybody may do where nobody is authenticated.
+    everything: Arc<Grant>,
     subscriptions: SubscriptionTrie<Subscriber, Terms>,
     logs: Slab<Log>,
     log_by_filter: BTreeMap<TopicFilter, u32>,
@@ -125,6 +128,7 @@ impl Broker {
             connections: Slab::default(),
             sessions: Slab::default(),
             by_client_id: BTreeMap::new(),
+            everything: Arc::new(Grant::everything()),
             subscriptions,
             logs: Slab::default(),
             log_by_filter: BTreeMap::new(),
@@ -323,6 +327,9 @@ impl Broker {
 
     /// Subscribes from inside; messages come as [`Output::Message`], the retained ones first unless `options` says
     /// otherwise. `$share` filters are refused with `None`.
+    ///
+    /// O(retained topics that the filter has to look at), all in this call, each match an output: whoever asks from inside
+    /// for a million retained messages gets them at once. Ask for none ([`RetainHandling::DoNotSend`](mqtt_proto::RetainHandling::DoNotSend)) where that is too much.
     pub fn subscribe(&mut self, now: Instant, filter: &TopicFilter, options: SubscriptionOptions) -> Option<LocalId> {
         self.now = now;
         if filter.is_shared() {

@@ -28,7 +28,8 @@ impl Broker {
         {
             // [MQTT-4.3.3-10]: the same message again; PUBREC again, and nothing is passed on.
             // It may have come over an earlier connection, and not be kept yet.
-            self.reply(slot, self.store.due(), Reply::Ack(Packet::PubRec(ack(id, ReasonCode::Success))));
+            let due = self.store.due();
+            self.reply(slot, due, Reply::Ack(Packet::PubRec(ack(id, ReasonCode::Success))));
             return Ok(());
         }
         if publish.delivery.qos() > QoS::AtMostOnce {
@@ -99,7 +100,7 @@ impl Broker {
     fn authorize_publish(&mut self, slot: u32, publish: Publish) {
         let Some(conn) = self.connections.get(slot) else { return };
         let Some(topic) = &publish.topic else { return };
-        match conn.grant.publish(topic) {
+        match conn.grant.as_ref().map_or(Verdict::Deny, |grant| grant.publish(topic)) {
             Verdict::Allow => self.accept_publish(slot, publish),
             Verdict::Deny => {
                 self.stats.publish_denied_total += 1;
@@ -185,7 +186,8 @@ impl Broker {
             }
             Decision::Ignore => {
                 self.note_incoming(slot, publish.delivery);
-                self.acknowledge(slot, publish.delivery, ReasonCode::Success, self.store.due());
+                let due = self.store.due();
+                self.acknowledge(slot, publish.delivery, ReasonCode::Success, due);
             }
             Decision::Deny => {
                 self.stats.publish_denied_total += 1;
@@ -231,7 +233,8 @@ impl Broker {
         let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
         let none = receivers == 0 && v5;
         let reason = if none { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        self.acknowledge(slot, delivery, reason, self.store.due());
+        let due = self.store.due();
+        self.acknowledge(slot, delivery, reason, due);
     }
 
     /// Remembers the Packet Identifier of a QoS 2 message until PUBREL [MQTT-4.3.3-10].
@@ -262,7 +265,8 @@ impl Broker {
         let known = self.release_incoming(slot, id);
         let v5 = self.connections.get(slot).is_some_and(|conn| conn.version.is_v5());
         let reason = if known || !v5 { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.reply(slot, self.store.due(), Reply::Ack(Packet::PubComp(ack(id, reason))));
+        let due = self.store.due();
+        self.reply(slot, due, Reply::Ack(Packet::PubComp(ack(id, reason))));
     }
 
     /// Forgets a Packet Identifier of the client; `false` if it was not in use.

@@ -9,6 +9,7 @@ use super::session::{Head, Home, Identifiers, Inflight, Origin, Session, Stage, 
 use super::timers::Timer;
 use super::{Broker, Config, DropReason, Message, MessageId, Position};
 use crate::{Instant, UnixTime};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -45,6 +46,10 @@ impl Broker {
         for (slot, session) in slots.iter().zip(store.sessions.values()) {
             broker.restore_deliveries(*slot, session, &messages);
             broker.restore_timers(*slot, session);
+        }
+        // What a full queue lost may have held back what was settled behind it.
+        for log in broker.log_by_filter.values().copied().collect::<Vec<_>>() {
+            broker.trim_log(log);
         }
         broker.handle_timeout(now);
         broker
@@ -107,7 +112,7 @@ impl Broker {
         let at = stored.cursors.get(filter).map_or(log.start(), |cursor| cursor.at);
         log.begin_at(at);
         log.add_cursor(at);
-        session.cursors.insert(key, Cursor::new(at));
+        session.cursors.insert(key, Box::new(Cursor::new(at)));
         key
     }
 
@@ -201,8 +206,8 @@ impl Broker {
         places
     }
 
-    /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1 at least,
-    /// whatever its subscription says by now, since at QoS 0 nothing is acknowledged.
+    /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1,
+    /// whatever its subscription says by now: at QoS 0 nothing is acknowledged, and what went out at QoS 2 was kept.
     fn send_anew(&mut self, slot: u32, message_id: MessageId, places: Vec<(u32, Position)>) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let mut head = Head { qos: QoS::AtLeastOnce, ..Head::default() };
@@ -211,7 +216,6 @@ impl Broker {
             let Some((log, entry)) = self.logs.get(*key).and_then(|log| Some((log, log.get(*at)?))) else { continue };
             let message = &entry.message;
             if let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(&log.filter) {
-                head.qos = head.qos.max(options.qos.min(message.qos));
                 head.retain |= message.retain && options.retain_as_published;
                 head.identifiers.push(*identifier);
             }

@@ -165,9 +165,12 @@ impl Broker {
             self.stats.queued_bytes -= removed.bytes;
         }
         if dropped > 0 {
-            // Each session that had not read them counts its own loss when it reads (see `pull`).
+            // Each session that had not read them counts its own loss when it reads (see `first_unread`), which may be
+            // never: so that somebody learns of it now, the log is the receiver here.
             let (filter, start) = (log.filter.clone(), log.start());
+            let name = Arc::from(&*filter);
             self.store.push(StoreOp::Trim(filter, start));
+            self.count_dropped(DropReason::LogFull, &name, dropped);
         }
     }
 
@@ -175,9 +178,11 @@ impl Broker {
     fn push_to_sessions(&mut self, outgoing: &mut Outgoing, hits: &[(Subscriber, Terms)]) {
         let mut receivers = mem::take(&mut self.receivers);
         let logged = outgoing.qos > QoS::AtMostOnce || self.config.session.queue_qos0;
+        let log_of = |hit: &Subscriber| if let Subscriber::Log(key) = hit { Some(*key) } else { None };
+        let logs: Vec<u32> = hits.iter().filter(|_| logged).filter_map(|(hit, _)| log_of(hit)).collect();
         for (subscriber, terms) in hits {
             match *subscriber {
-                Subscriber::Session(session) if !(logged && self.reads_any(session, hits)) => {
+                Subscriber::Session(session) if !self.reads_any(session, &logs) => {
                     self.collect(&mut receivers, outgoing, session, *terms);
                 }
                 Subscriber::Log(key) if !logged => {
@@ -204,10 +209,13 @@ impl Broker {
         self.receivers = receivers;
     }
 
-    /// Whether a session will read this message from one of the logs that it went to.
-    fn reads_any(&self, session: u32, hits: &[(Subscriber, Terms)]) -> bool {
-        let Some(session) = self.sessions.get(session).filter(|session| session.durable) else { return false };
-        hits.iter().any(|(hit, _)| matches!(hit, Subscriber::Log(key) if session.cursors.contains_key(key)))
+    /// Whether a session will read this message from one of the logs that it went to. O(logs).
+    fn reads_any(&self, session: u32, logs: &[u32]) -> bool {
+        !logs.is_empty()
+            && self
+                .sessions
+                .get(session)
+                .is_some_and(|session| logs.iter().any(|key| session.cursors.contains_key(key)))
     }
 
     /// Notes a receiver, or adds to what was noted for it.
@@ -257,10 +265,13 @@ impl Broker {
                 && (conn.aliases_out_maximum == 0 || !conn.version.is_v5());
             let small = outgoing.shared.payload.len() < crate::transmit::SHARE_FROM;
             let fits = conn.max_packet_size == u32::MAX;
-            if fan_out && plain && small && fits {
-                if let Some(image) = outgoing.image(conn.version, head.qos, head.retain) {
-                    image.write(None, false, conn.tx.run());
-                }
+            let image = if fan_out && plain && small && fits {
+                outgoing.image(conn.version, head.qos, head.retain)
+            } else {
+                None
+            };
+            if let Some(image) = image {
+                image.write(None, false, conn.tx.run());
             } else if !write_publish(conn, &outgoing.shared, None, false, &head, expiry) {
                 let name = session.name.clone();
                 return self.count_dropped(DropReason::TooLarge, &name, 1);
@@ -333,6 +344,7 @@ impl Broker {
         *match reason {
             DropReason::SlowReceiver => &mut stats.dropped_slow_receiver,
             DropReason::QueueFull => &mut stats.dropped_queue_full,
+            DropReason::LogFull => &mut stats.trimmed_log_full,
             DropReason::Expired => &mut stats.dropped_expired,
             DropReason::TooLarge => &mut stats.dropped_too_large,
             DropReason::NoMember => &mut stats.dropped_no_member,

@@ -6,6 +6,7 @@ use super::ids::PacketIds;
 use super::log::Cursor;
 use super::{Message, MessageId, Position};
 use crate::Instant;
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -31,15 +32,17 @@ pub(super) struct Session {
     pub(super) durable: bool,
     /// Whether the store knows of it: durable ones, and those whose Will must be published whatever happens.
     pub(super) stored: bool,
-    pub(super) subscriptions: BTreeMap<TopicFilter, Subscription>,
-    /// Those of them whose messages are pushed.
+    /// Keys and cursors are boxed since most sessions have one or two, and a map makes room for eleven at once.
+    pub(super) subscriptions: BTreeMap<Box<TopicFilter>, Subscription>,
+    /// Those of them whose messages are pushed, in a session that reads logs, too.
     pub(super) direct: BTreeSet<TopicFilter>,
     /// Where it stands in each log, by the log's key.
-    pub(super) cursors: BTreeMap<u32, Cursor>,
+    pub(super) cursors: BTreeMap<u32, Box<Cursor>>,
     /// Logs that may have something to read, by the message that comes next there, or an earlier one.
     pub(super) lagging: BTreeSet<(MessageId, u32)>,
-    /// Shared groups that it is a member of.
-    pub(super) groups: BTreeSet<u32>,
+    /// Shared groups with entries that no member could take when they were last served, ascending: they are served again
+    /// when this session can take something.
+    pub(super) backlogs: Vec<u32>,
     /// Messages that were pushed and have not left, oldest first.
     pub(super) pending: VecDeque<Pending>,
     pub(super) pending_bytes: u64,
@@ -190,7 +193,7 @@ impl Session {
             direct: BTreeSet::new(),
             cursors: BTreeMap::new(),
             lagging: BTreeSet::new(),
-            groups: BTreeSet::new(),
+            backlogs: Vec::new(),
             pending: VecDeque::new(),
             pending_bytes: 0,
             scans: BTreeMap::new(),
@@ -206,10 +209,10 @@ impl Session {
 
     /// Notes a subscription where there is none with this filter, or replaces it.
     pub(super) fn put_subscription(&mut self, filter: &TopicFilter, subscription: Subscription) {
-        if subscription.home == Home::Direct {
+        if self.durable && subscription.home == Home::Direct {
             self.direct.insert(filter.clone());
         }
-        self.subscriptions.insert(filter.clone(), subscription);
+        self.subscriptions.insert(Box::new(filter.clone()), subscription);
     }
 
     /// Queues a pushed message behind the others.

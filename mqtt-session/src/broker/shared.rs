@@ -22,6 +22,9 @@ pub(super) struct Group {
     /// Entries that came back from lost members; they go out first.
     returned: BTreeSet<Position>,
     ready: bool,
+    /// Whether no member could take the next entry. Each has noted the group among its backlogs and wakes it; until then
+    /// a further entry costs the same however many members are away.
+    waiting: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +59,7 @@ impl Broker {
                 cursor: Cursor::new(at),
                 returned: BTreeSet::new(),
                 ready: false,
+                waiting: false,
             });
             let added = self.subscriptions.insert(filter.filter(), Subscriber::Group(key), Terms::default());
             debug_assert!(added.is_ok(), "a TopicFilter is a valid filter");
@@ -69,17 +73,16 @@ impl Broker {
                 None => group.members.push(Member { session: slot, terms }),
             }
         }
-        if let Some(session) = self.sessions.get_mut(slot) {
-            session.groups.insert(key);
-        }
-        self.wake_group(key);
+        self.wake_waiting(key);
         key
     }
 
     /// A session leaves a group; the group ends with its last member.
     pub(super) fn leave_group(&mut self, slot: u32, key: u32) {
-        if let Some(session) = self.sessions.get_mut(slot) {
-            session.groups.remove(&key);
+        if let Some(session) = self.sessions.get_mut(slot)
+            && let Ok(index) = session.backlogs.binary_search(&key)
+        {
+            session.backlogs.remove(index);
         }
         let Some(group) = self.groups.get_mut(key) else { return };
         group.members.retain(|member| member.session != slot);
@@ -94,12 +97,45 @@ impl Broker {
     /// Puts a group on the list of those to be served.
     pub(super) fn wake_group(&mut self, key: u32) {
         if let Some(group) = self.groups.get_mut(key)
-            && !group.ready
+            && !(group.ready || group.waiting)
             && let Some(log) = self.logs.get(group.log)
             && (group.cursor.next < log.end() || !group.returned.is_empty())
         {
             group.ready = true;
             self.ready_groups.push(key);
+        }
+    }
+
+    /// As [`Broker::wake_group`], now that a member may be able to take what none could.
+    fn wake_waiting(&mut self, key: u32) {
+        if let Some(group) = self.groups.get_mut(key) {
+            group.waiting = false;
+            self.wake_group(key);
+        }
+    }
+
+    /// Wakes the groups whose entries a session has waited for. O(those groups), whatever others it is a member of.
+    pub(super) fn wake_backlogs(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let mut backlogs = core::mem::take(&mut session.backlogs);
+        for group in backlogs.drain(..) {
+            self.wake_waiting(group);
+        }
+        if let Some(session) = self.sessions.get_mut(slot) {
+            session.backlogs = backlogs; // keeps its memory
+        }
+    }
+
+    /// No member can take the next entry: whoever can first serves the group again.
+    fn await_members(&mut self, key: u32) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        group.waiting = true;
+        for member in &group.members {
+            if let Some(session) = self.sessions.get_mut(member.session)
+                && let Err(index) = session.backlogs.binary_search(&key)
+            {
+                session.backlogs.insert(index, key);
+            }
         }
     }
 
@@ -118,7 +154,9 @@ impl Broker {
                 self.settle_group(key, at);
                 continue;
             }
-            let Some((slot, conn_slot, terms)) = self.available_member(key, entry.message.qos) else { return };
+            let Some((slot, conn_slot, terms)) = self.available_member(key, entry.message.qos) else {
+                return self.await_members(key);
+            };
             self.take_entry(key, at);
             let qos = entry.message.qos.min(terms.options.qos);
             let retain = entry.message.retain && terms.options.retain_as_published;
@@ -150,12 +188,14 @@ impl Broker {
             let settled = group.cursor.settled();
             log.move_cursor(group.cursor.acked, settled);
             group.cursor.acked = settled;
+            // Behind what was lost there may be entries that members have acknowledged long ago.
+            let (log, name) = (group.log, alloc::sync::Arc::from(&*group.filter));
+            self.trim_log(log);
+            self.count_dropped(DropReason::QueueFull, &name, lost);
         }
+        let group = self.groups.get(key)?;
         let at = group.returned.first().copied().unwrap_or(group.cursor.next);
-        let next = log.get(at).map(|entry| (at, entry.clone()));
-        let name = alloc::sync::Arc::from(&*group.filter);
-        self.count_dropped(DropReason::QueueFull, &name, lost);
-        next
+        self.logs.get(group.log)?.get(at).map(|entry| (at, entry.clone()))
     }
 
     /// The entry is on its way.
@@ -252,12 +292,8 @@ impl Broker {
         }
         log.move_cursor(group.cursor.acked, settled);
         group.cursor.acked = settled;
-        let removed = log.trim();
-        if removed.entries > 0 {
-            self.stats.queued -= removed.entries;
-            self.stats.queued_bytes -= removed.bytes;
-            self.store.push(StoreOp::Trim(log.filter.clone(), log.start()));
-        }
+        let log = group.log;
+        self.trim_log(log);
     }
 
     /// A member's connection is gone: its QoS 1 entries go back to the group; its QoS 2 entries stay with it, unless its

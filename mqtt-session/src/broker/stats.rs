@@ -47,6 +47,9 @@ pub struct Stats {
     pub dropped_slow_receiver: u64,
     /// Deliveries dropped because a queue was full.
     pub dropped_queue_full: u64,
+    /// Entries that gave way in full logs. Not deliveries: each session that had not read them counts those in
+    /// `dropped_queue_full` when it reads again.
+    pub trimmed_log_full: u64,
     /// Deliveries dropped because the message expired.
     pub dropped_expired: u64,
     /// Deliveries dropped because of the client's Maximum Packet Size.

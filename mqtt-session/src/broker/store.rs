@@ -29,7 +29,7 @@ pub struct StoreBatch {
     pub now: Instant,
     /// The same moment on the clock that survives a restart.
     pub wall: UnixTime,
-    /// The changes, in order.
+    /// The changes, in order. Empty when a reply waits for the changes of a batch that was lost.
     pub ops: Vec<StoreOp>,
 }
 
@@ -115,6 +115,10 @@ pub struct SessionRecord {
 pub(super) struct Store {
     /// The last batch that was handed out.
     handed_out: StoreSeq,
+    /// The last batch that was lost.
+    lost: StoreSeq,
+    /// Whether a batch is due though it has no changes.
+    wanted: bool,
     /// All batches up to this one are kept.
     pub(super) watermark: StoreSeq,
     ops: Vec<StoreOp>,
@@ -133,16 +137,24 @@ impl Store {
         self.watermark = self.watermark.max(upto.min(self.handed_out)); // what was not handed out cannot be kept
     }
 
-    /// The batch that must be kept before a reply to the changes so far may leave.
-    pub(super) fn due(&self) -> StoreSeq {
-        StoreSeq(self.handed_out.0 + u64::from(!self.ops.is_empty()))
+    /// The store has lost a batch.
+    pub(super) fn lost(&mut self, seq: StoreSeq) {
+        self.lost = self.lost.max(seq.min(self.handed_out));
     }
 
-    /// The batch, if it has changes.
+    /// The batch that must be kept before a reply to the changes so far may leave. When the last one was lost, that is the
+    /// next one, which a store keeps behind what it lost: an empty one if need be, lest the reply waits for ever.
+    pub(super) fn due(&mut self) -> StoreSeq {
+        self.wanted |= self.lost > StoreSeq::default() && self.lost == self.handed_out;
+        StoreSeq(self.handed_out.0 + u64::from(self.wanted || !self.ops.is_empty()))
+    }
+
+    /// The batch, if it has changes or is waited for.
     pub(super) fn take_batch(&mut self, now: Instant, wall: UnixTime) -> Option<StoreBatch> {
-        if self.ops.is_empty() {
+        if self.ops.is_empty() && !self.wanted {
             return None;
         }
+        self.wanted = false;
         self.handed_out.0 += 1;
         Some(StoreBatch { seq: self.handed_out, now, wall, ops: core::mem::take(&mut self.ops) })
     }

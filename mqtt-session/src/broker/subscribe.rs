@@ -8,6 +8,7 @@ use super::log::Cursor;
 use super::route::{Subscriber, Terms};
 use super::session::{Home, Scan, Subscription};
 use super::{Broker, Event, StoreOp, Verdict};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use mqtt_proto::{
     Packet, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, TopicFilter, UnsubAck, Unsubscribe,
@@ -32,7 +33,7 @@ impl Broker {
             let Some(conn) = self.connections.get(slot) else { return };
             let verdict = match self.refuse_filter(filter, identified) {
                 Some(refusal) => Err(refusal),
-                None => match conn.grant.subscribe(filter.filter()) {
+                None => match conn.grant.as_ref().map_or(Verdict::Deny, |grant| grant.subscribe(filter.filter())) {
                     Verdict::Allow => Ok(()),
                     Verdict::Deny => Err(ReasonCode::NotAuthorized),
                     Verdict::Ask => match self.remembered(slot, false, filter) {
@@ -186,7 +187,7 @@ impl Broker {
         if session.connection.is_some() {
             log.online.insert(slot);
         }
-        session.cursors.insert(key, Cursor::new(log.end()));
+        session.cursors.insert(key, Box::new(Cursor::new(log.end())));
         self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), log.end()));
         key
     }

@@ -133,7 +133,8 @@ impl Client {
         }
         self.adopt_client_id(&connack)?;
         // Before Session Present existed, a session that was asked for may be there.
-        let unknown = self.config.version == Version::V3_1 && !self.config.clean_start;
+        let unknown = self.config.version == Version::V3_1 && !self.config.clean_start
+            || core::mem::take(&mut self.doubtful) && connack.session_present;
         let session_present = connack.session_present || unknown;
         self.limits = ServerLimits::of(&self.config, &connack.properties);
         self.keep_alive = KeepAlive::new(self.limits.keep_alive, self.config.ping_timeout, now);

@@ -217,6 +217,9 @@ impl Client {
     /// The one way out of Opening, Handshake and Online.
     fn end(&mut self, now: Instant, reason: DisconnectReason) {
         let was_connected = self.phase == Phase::Online;
+        let unanswered =
+            matches!(self.phase, Phase::Handshake { .. }) && !matches!(reason, DisconnectReason::Refused(_));
+        self.doubtful |= unanswered && self.connected_before && self.config.is_persistent();
         self.phase = Phase::Idle;
         self.auth = Exchange::default();
         self.paused = false;

@@ -24,6 +24,8 @@ pub(super) struct Inbox {
     owed_qos1: usize,
     /// QoS 2 identifiers from PUBLISH to PUBREL: what the session remembers [MQTT-4.3.3-10].
     exactly_once: BTreeSet<PacketId>,
+    /// Those of a session that may be another one than the Server's: a copy of a message (DUP) proves one, a new message refutes it.
+    doubted: BTreeSet<PacketId>,
     /// QoS 2 messages whose connection ended before their PUBREC.
     unanswered: BTreeMap<PacketId, (u64, Option<ReasonCode>)>,
     aliases: IncomingAliases,
@@ -67,8 +69,27 @@ impl Inbox {
         });
     }
 
+    /// The Server has a session, and nobody knows whether it is ours.
+    pub(super) fn doubt_session(&mut self) {
+        self.doubted.append(&mut self.exactly_once);
+    }
+
+    /// A QoS 1 or 2 message came under this identifier. What was doubted is certain now: the Server sends again with DUP alone
+    /// [MQTT-3.3.1-1].
+    fn resolve_doubt(&mut self, id: PacketId, is_copy: bool) {
+        if !self.doubted.remove(&id) {
+            return;
+        }
+        if is_copy {
+            self.exactly_once.insert(id);
+        } else {
+            self.unanswered.remove(&id);
+        }
+    }
+
     pub(super) fn discard_session(&mut self) {
         self.exactly_once.clear();
+        self.doubted.clear();
         self.unanswered.clear();
     }
 
@@ -78,7 +99,7 @@ impl Inbox {
     }
 
     pub(super) fn session(&self) -> impl Iterator<Item = PacketId> {
-        self.exactly_once.iter().copied()
+        self.exactly_once.union(&self.doubted).copied()
     }
 
     pub(super) fn restore(&mut self, ids: impl IntoIterator<Item = PacketId>) {
@@ -199,6 +220,7 @@ impl Client {
 
     /// Each QoS 1 PUBLISH is a new message, whatever its DUP flag says [MQTT-4.3.2-5].
     fn on_qos1(&mut self, id: PacketId, message: Received) -> Result<(), ProtocolError> {
+        self.inbox.resolve_doubt(id, false);
         // [MQTT-2.2.1-4]
         if self.inbox.exactly_once.contains(&id) {
             return Err(ProtocolError::new("MQTT-2.2.1-4", "QoS 1 PUBLISH with an identifier that is in use"));
@@ -211,6 +233,7 @@ impl Client {
     }
 
     fn on_qos2(&mut self, now: Instant, id: PacketId, message: Received) -> Result<(), ProtocolError> {
+        self.inbox.resolve_doubt(id, message.dup);
         if !self.inbox.exactly_once.contains(&id) {
             self.check_receive_maximum()?;
             self.inbox.exactly_once.insert(id);
@@ -278,7 +301,7 @@ impl Client {
             return Err(ProtocolError::new("MQTT-4.3.3-4", "PUBREL before our PUBREC"));
         }
         self.inbox.unanswered.remove(&ack.id);
-        let known = self.inbox.exactly_once.remove(&ack.id);
+        let known = self.inbox.exactly_once.remove(&ack.id) | self.inbox.doubted.remove(&ack.id);
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         self.send_ack(now, Packet::PubComp, ack.id, reason);
         Ok(())

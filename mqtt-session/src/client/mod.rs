@@ -84,6 +84,8 @@ pub struct Client {
     retry: Retry,
     /// Whether CONNACK ever accepted a connection: later ones of 5.0 do not start clean.
     connected_before: bool,
+    /// A CONNACK may have been lost that said that the session was gone: the next one speaks of a session that may be new.
+    doubtful: bool,
     /// Whether an AUTH of ours is due, or an answer to it.
     auth: auth::Exchange,
     decoder: Decoder,
@@ -124,6 +126,7 @@ impl Client {
             phase: Phase::Idle,
             retry: Retry::new(config.servers),
             connected_before: false,
+            doubtful: false,
             auth: auth::Exchange::default(),
             decoder: Decoder::client(config.version, config.maximum_packet_size),
             limits: ServerLimits::before_connack(&config),

@@ -371,7 +371,9 @@ impl Client {
             self.flights.sent_again(id);
             self.send_ack(now, Packet::PubRel, id, ReasonCode::Success);
         }
-        if !unknown {
+        if unknown {
+            self.inbox.doubt_session();
+        } else {
             self.inbox.forget_unacknowledged();
         }
     }

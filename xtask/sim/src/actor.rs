@@ -1,12 +1,14 @@
 //! A well-behaved client: the machine under test, and a user who publishes, subscribes, leaves and comes back.
 use crate::history::{Diary, Got, Name, Sent, Wish};
 use crate::trace::Trace;
+use bytes::BytesMut;
 use mqtt_session::client::{
-    AliasPolicy, Backoff, Client, ClientConfig, DisconnectReason, Event, Message, Outcome, SessionLoss,
+    AckToken, AliasPolicy, Backoff, Client, ClientConfig, DisconnectReason, Event, Message, Outcome, SessionLoss,
     SubscribeOptions,
 };
 use mqtt_session::proto::{
-    ClientId, Disconnect, Properties, QoS, ReasonCode, SubscriptionOptions, TopicFilter, TopicName, Version, Will,
+    ClientId, Disconnect, Properties, Property, QoS, ReasonCode, SubscriptionOptions, TopicFilter, TopicName, Version,
+    Will,
 };
 use mqtt_session::{Instant, Rng};
 use std::time::Duration;
@@ -24,9 +26,23 @@ pub(crate) struct Actor {
     /// Does not take messages until then.
     pub(crate) slow_until: Option<Instant>,
     /// Left by itself; comes back when the user wants.
-    away: bool,
+    pub(crate) away: bool,
     version: Version,
+    /// How far its clock is ahead.
+    pub(crate) ahead: Duration,
+    /// Acknowledges by hand, later and in any order; these are not acknowledged yet.
+    by_hand: Option<Vec<AckToken>>,
+    /// The disk of its broker may fail, so that the broker may close the connection.
+    pub(crate) broker_may_fail: bool,
+    /// How long the broker is to keep its session, and how long to wait with its Will.
+    pub(crate) session_expiry: Duration,
+    pub(crate) will_delay: Duration,
 }
+
+/// Bytes that clients with small packets take.
+const SMALL_PACKET: u32 = 90;
+/// Bytes of messages that are larger.
+const LARGE_PAYLOAD: usize = 120;
 
 const FILTERS: [&str; 8] = ["t/0/0", "t/+/1", "t/1/#", "t/#", "+/2/+", "$share/g/t/+/2", "$share/h/t/#", "t/2/2"];
 
@@ -34,13 +50,32 @@ fn qos(rng: &mut Rng) -> QoS {
     QoS::new(rng.below(3) as u8).expect("below 3")
 }
 
-fn config(index: usize, durable: bool, version: Version, rng: &mut Rng) -> ClientConfig {
+/// How long a session lasts: to the end, some seconds, or no longer than its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lasts {
+    Always,
+    Seconds(u32),
+    Connected,
+}
+
+fn config(index: usize, lasts: Lasts, version: Version, rng: &mut Rng) -> ClientConfig {
     let has_will = rng.below(2) == 0;
+    let delay = if version.is_v5() && rng.below(2) == 0 { 1 + rng.below(5) as u32 } else { 0 };
+    let will_properties = match delay {
+        0 => Properties::new(),
+        delay => Properties::builder().with(Property::WillDelayInterval(delay)).build(),
+    };
     ClientConfig {
         version,
         client_id: ClientId::try_from(format!("client-{index}").as_str()).expect("ASCII text"),
-        clean_start: !durable,
-        session_expiry: if durable && version.is_v5() { u32::MAX } else { 0 },
+        clean_start: lasts == Lasts::Connected,
+        session_expiry: match lasts {
+            Lasts::Always if version.is_v5() => u32::MAX,
+            Lasts::Seconds(seconds) => seconds,
+            _ => 0,
+        },
+        maximum_packet_size: if version.is_v5() && rng.below(6) == 0 { SMALL_PACKET } else { 1 << 20 },
+        manual_acks: rng.below(4) == 0,
         keep_alive: 5,
         ping_timeout: Duration::from_secs(2),
         connect_timeout: Duration::from_secs(3),
@@ -49,13 +84,13 @@ fn config(index: usize, durable: bool, version: Version, rng: &mut Rng) -> Clien
             retain: false,
             topic: TopicName::try_from(format!("w/{index}").as_str()).expect("a sound topic"),
             payload: format!("w{index}").into(),
-            properties: Properties::new(),
+            properties: will_properties,
         }),
         receive_maximum: 1 + rng.below(8) as u16,
         max_inflight: 1 + rng.below(16) as u16,
         topic_alias: [AliasPolicy::Off, AliasPolicy::FirstCome, AliasPolicy::Lru][rng.below(3) as usize],
         topic_alias_maximum: rng.below(4) as u16,
-        topic_alias_limit: 2,
+        topic_alias_limit: 4,
         on_session_loss: SessionLoss::Fail,
         max_incoming: 1 + rng.below(20) as usize,
         reconnect: Some(Backoff { min: Duration::from_millis(10), max: Duration::from_secs(2), ..Backoff::default() }),
@@ -64,16 +99,80 @@ fn config(index: usize, durable: bool, version: Version, rng: &mut Rng) -> Clien
     }
 }
 
+/// What is special about a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shape {
+    pub(crate) retain: bool,
+    pub(crate) expires: bool,
+    pub(crate) large: bool,
+    pub(crate) probe: bool,
+}
+
 impl Actor {
     pub(crate) fn new(index: usize, broker: usize, rng: &mut Rng, now: Instant) -> Self {
         let durable = rng.below(10) < 7;
         let version = [Version::V3_1, Version::V3_1_1, Version::V5, Version::V5][rng.below(4) as usize];
-        let config = config(index, durable, version, rng);
-        let diary = Diary { broker, durable, has_will: config.will.is_some(), ..Diary::default() };
+        let lasts = match rng.below(3) {
+            _ if durable => Lasts::Always,
+            0 => Lasts::Connected,
+            _ if version.is_v5() => Lasts::Seconds(1 + rng.below(6) as u32),
+            _ => Lasts::Connected,
+        };
+        let config = config(index, lasts, version, rng);
+        let (has_will, small) = (config.will.is_some(), config.maximum_packet_size == SMALL_PACKET);
+        let will_delay = config.will.as_ref().and_then(|will| will.properties.will_delay_interval()).unwrap_or(0);
+        let session_expiry = if durable { u32::MAX } else { config.session_expiry };
+        let by_hand = config.manual_acks.then(Vec::new);
+        let diary = Diary { broker, durable, has_will, small, v5: version.is_v5(), ..Diary::default() };
         let mut seed = [index as u8; 32];
         seed[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
         let machine = Client::new(config, seed, now).expect("a sound configuration");
-        Self { index, machine, diary, link: None, frozen_until: None, slow_until: None, away: false, version }
+        Self {
+            index,
+            machine,
+            diary,
+            link: None,
+            frozen_until: None,
+            slow_until: None,
+            away: false,
+            version,
+            ahead: Duration::ZERO,
+            by_hand,
+            broker_may_fail: false,
+            session_expiry: Duration::from_secs(session_expiry.into()),
+            will_delay: Duration::from_secs(will_delay.into()),
+        }
+    }
+
+    /// What its clock says.
+    pub(crate) fn clock(&self, now: Instant) -> Instant {
+        now + self.ahead
+    }
+
+    pub(crate) fn handle_connected(&mut self, now: Instant) {
+        self.machine.handle_connected(self.clock(now));
+    }
+
+    pub(crate) fn handle_disconnected(&mut self, now: Instant) {
+        self.machine.handle_disconnected(self.clock(now));
+    }
+
+    pub(crate) fn handle_input(&mut self, now: Instant, input: &mut BytesMut) {
+        self.machine.handle_input(self.clock(now), input);
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.machine.handle_timeout(self.clock(now));
+    }
+
+    pub(crate) fn transmitted(&mut self, now: Instant, count: usize) {
+        self.machine.transmitted(self.clock(now), count);
+    }
+
+    /// When its machine wants to be called, by everybody's clock.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let at = self.machine.poll_timeout()?;
+        Some(Instant::ZERO + (at.saturating_since(Instant::ZERO).saturating_sub(self.ahead)))
     }
 
     pub(crate) fn is_frozen(&self, now: Instant) -> bool {
@@ -87,15 +186,17 @@ impl Actor {
             return;
         }
         match rng.below(100) {
-            0..55 => {
+            0..52 => {
                 let topic = format!("t/{}/{}", rng.below(3), rng.below(3));
                 let qos = qos(rng);
-                self.publish(now, topic, qos, false, false, trace);
+                let shape = Shape { expires: rng.below(8) == 0, large: rng.below(12) == 0, ..Shape::default() };
+                self.publish(now, topic, qos, shape, trace);
             }
+            52..55 => self.acknowledge_some(now, rng),
             55..62 => {
                 // One QoS: a QoS 1 message that is sent again may come after a later one of QoS 2 (section 4.6).
                 let qos = if self.index.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
-                self.publish(now, format!("r/{}", self.index), qos, true, false, trace);
+                self.publish(now, format!("r/{}", self.index), qos, Shape { retain: true, ..Shape::default() }, trace);
             }
             62..80 => {
                 let filter = FILTERS[rng.below(FILTERS.len() as u64) as usize];
@@ -111,44 +212,59 @@ impl Actor {
 
     pub(crate) fn come_back(&mut self, now: Instant) {
         self.away = false;
-        self.machine.connect(now);
+        self.machine.connect(self.clock(now));
     }
 
     /// Publishes; the payload names the message.
-    pub(crate) fn publish(
-        &mut self,
-        now: Instant,
-        topic: String,
-        qos: QoS,
-        retain: bool,
-        probe: bool,
-        trace: &mut Trace,
-    ) {
+    pub(crate) fn publish(&mut self, now: Instant, topic: String, qos: QoS, shape: Shape, trace: &mut Trace) {
         let name = (self.index, self.diary.sent.len() as u32);
-        let mut message = Message::new(
-            TopicName::try_from(topic.as_str()).expect("a sound topic"),
-            format!("{}.{}", name.0, name.1),
-            qos,
-        );
-        message.retain = retain;
-        match self.machine.publish(now, message) {
+        let mut text = format!("{}.{}", name.0, name.1);
+        if shape.large {
+            text.extend(std::iter::repeat_n(' ', LARGE_PAYLOAD));
+        }
+        let mut message = Message::new(TopicName::try_from(topic.as_str()).expect("a sound topic"), text, qos);
+        message.retain = shape.retain;
+        let expires = shape.expires && self.version.is_v5();
+        if expires {
+            let seconds = 1 + name.1 % 4;
+            message.properties = Properties::builder().with(Property::MessageExpiryInterval(seconds)).build();
+        }
+        let Shape { large, probe, .. } = shape;
+        match self.machine.publish(self.clock(now), message) {
             Ok(token) => {
                 trace
                     .add(now, format_args!("client {} publishes {}.{} on {topic} {qos:?}", self.index, name.0, name.1));
-                self.diary.sent.push(Sent { topic, qos, at: now, token, settled: None, probe });
+                self.diary.sent.push(Sent { topic, qos, at: now, token, settled: None, expires, large, probe });
             }
             Err(error) => trace.add(now, format_args!("client {} cannot publish: {error}", self.index)),
         }
     }
 
     pub(crate) fn subscribe(&mut self, now: Instant, filter: &str, qos: QoS, trace: &mut Trace) {
-        if self.diary.wishes.iter().any(|wish| wish.filter == filter && wish.gone.is_none()) {
-            return; // changing a subscription's QoS has tests of its own
+        let alive = self.diary.wishes.iter().position(|wish| wish.filter == filter && wish.gone.is_none());
+        if alive.is_some_and(|at| self.diary.wishes[at].granted.is_none() || self.diary.wishes[at].ended.is_some()) {
+            return; // one request at a time
         }
         let filters = vec![(TopicFilter::try_from(filter).expect("a sound filter"), SubscriptionOptions::from(qos))];
-        let token = self.machine.subscribe(now, filters, SubscribeOptions::default()).expect("a sound request");
+        let token =
+            self.machine.subscribe(self.clock(now), filters, SubscribeOptions::default()).expect("a sound request");
         trace.add(now, format_args!("client {} subscribes {filter} {qos:?}", self.index));
-        let wish = Wish { filter: filter.into(), qos, asked: now, token, granted: None, ended: None, gone: None };
+        if let Some(at) = alive {
+            let wish = &mut self.diary.wishes[at];
+            (wish.qos, wish.least, wish.most) = (qos, wish.least.min(qos), wish.most.max(qos));
+            return;
+        }
+        let wish = Wish {
+            filter: filter.into(),
+            qos,
+            least: qos,
+            most: qos,
+            asked: now,
+            token,
+            granted: None,
+            ended: None,
+            gone: None,
+        };
         self.diary.wishes.push(wish);
     }
 
@@ -161,9 +277,29 @@ impl Actor {
         let index = rng.below(open.len() as u64) as usize;
         let wish = &mut *open[index];
         let filter = TopicFilter::try_from(wish.filter.as_str()).expect("a sound filter");
-        let token = self.machine.unsubscribe(now, vec![filter]).expect("a sound request");
+        let token = self.machine.unsubscribe(now + self.ahead, vec![filter]).expect("a sound request");
         trace.add(now, format_args!("client {} unsubscribes {}", self.index, wish.filter));
         wish.ended = Some((now, token));
+    }
+
+    /// Acknowledges some of what waits for it, in any order.
+    fn acknowledge_some(&mut self, now: Instant, rng: &mut Rng) {
+        let clock = self.clock(now);
+        let Some(tokens) = self.by_hand.as_mut().filter(|tokens| !tokens.is_empty()) else { return };
+        for _ in 0..=rng.below(tokens.len() as u64) {
+            let token = tokens.swap_remove(rng.below(tokens.len() as u64) as usize);
+            self.machine.acknowledge(clock, token, ReasonCode::Success);
+        }
+    }
+
+    /// Acknowledges all that it has; whether there was any.
+    pub(crate) fn acknowledge_all(&mut self, now: Instant) -> bool {
+        let clock = self.clock(now);
+        let tokens = self.by_hand.as_mut().map(std::mem::take).unwrap_or_default();
+        for token in &tokens {
+            self.machine.acknowledge(clock, *token, ReasonCode::Success);
+        }
+        !tokens.is_empty()
     }
 
     fn leave(&mut self, now: Instant, trace: &mut Trace) {
@@ -172,7 +308,7 @@ impl Actor {
         }
         trace.add(now, format_args!("client {} leaves", self.index));
         let disconnect = Disconnect { reason: ReasonCode::Success, properties: Properties::new() };
-        self.machine.disconnect(now, &disconnect).expect("a sound packet");
+        self.machine.disconnect(self.clock(now), &disconnect).expect("a sound packet");
         self.away = true;
     }
 
@@ -183,10 +319,18 @@ impl Actor {
         }
         self.slow_until = None;
         let mut any = false;
-        while let Some(message) = self.machine.poll_message(now) {
+        while let Some(message) = self.machine.poll_message(self.clock(now)) {
             any = true;
             let text = String::from_utf8_lossy(&message.payload).into_owned();
             trace.add(now, format_args!("client {} gets {text} on {} {:?}", self.index, &*message.topic, message.qos));
+            if let (Some(tokens), Some(token)) = (&mut self.by_hand, message.ack) {
+                tokens.push(token);
+            }
+            let left = message.properties.message_expiry_interval();
+            if left == Some(0) && !message.dup {
+                self.diary.expired.push(text.trim_end().into());
+            }
+            let text = text.trim_end();
             if let Some(of) = text.strip_prefix('w') {
                 *self.diary.wills.entry(of.parse().unwrap_or(usize::MAX)).or_default() += 1;
                 continue;
@@ -224,6 +368,7 @@ impl Actor {
                 }
                 if let DisconnectReason::ByServer(packet) = reason
                     && !matches!(packet.reason, ReasonCode::SessionTakenOver | ReasonCode::KeepAliveTimeout)
+                    && !(self.broker_may_fail && packet.reason == ReasonCode::ImplementationSpecificError)
                 {
                     self.diary
                         .protocol_errors

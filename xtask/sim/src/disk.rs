@@ -7,12 +7,22 @@ use mqtt_session::{Instant, Rng};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+/// How a sync ended.
+pub(crate) enum Synced {
+    /// All batches up to this one are kept.
+    Kept(StoreSeq),
+    /// These are not; they are tried again ahead of the next.
+    Failed(Vec<StoreSeq>),
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     synced: MemoryStore,
     volatile: VecDeque<StoreBatch>,
     /// When the sync under way ends, and how many batches it covers.
     syncing: Option<(Instant, usize)>,
+    /// How many batches in front have failed.
+    failed: usize,
 }
 
 impl Disk {
@@ -23,7 +33,7 @@ impl Disk {
     }
 
     fn begin(&mut self, now: Instant, slow: bool, rng: &mut Rng) {
-        if self.syncing.is_none() && !self.volatile.is_empty() {
+        if self.syncing.is_none() && self.volatile.len() > self.failed {
             let most = if slow { 300_000_000 } else { 50_000 };
             let takes = Duration::from_nanos(rng.below(most));
             self.syncing = Some((now + takes, self.volatile.len()));
@@ -35,16 +45,23 @@ impl Disk {
         self.syncing.map(|(at, _)| at)
     }
 
-    /// Ends the sync; the last batch that is kept now.
-    pub(crate) fn sync(&mut self, now: Instant, slow: bool, rng: &mut Rng) -> Option<StoreSeq> {
+    /// Ends the sync.
+    pub(crate) fn sync(&mut self, now: Instant, slow: bool, fails: bool, rng: &mut Rng) -> Option<Synced> {
         let (_, count) = self.syncing.take_if(|(at, _)| *at <= now)?;
+        if fails && rng.below(20) == 0 {
+            let batches = self.volatile.range(self.failed..count).map(|batch| batch.seq).collect();
+            self.failed = count;
+            self.begin(now, slow, rng);
+            return Some(Synced::Failed(batches));
+        }
+        self.failed = 0;
         let mut last = None;
         for batch in self.volatile.drain(..count) {
             self.synced.apply(&batch);
             last = Some(batch.seq);
         }
         self.begin(now, slow, rng);
-        last
+        last.map(Synced::Kept)
     }
 
     /// The power goes: of what was not synced, some first part is on the disk all the same.
@@ -56,7 +73,13 @@ impl Disk {
         }
         self.volatile.clear();
         self.syncing = None;
+        self.failed = 0;
         (kept, lost)
+    }
+
+    /// Whether all that was written is kept.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.volatile.is_empty()
     }
 
     /// What a restart finds.

@@ -16,6 +16,10 @@ pub(crate) struct Sent {
     pub(crate) token: Token,
     /// Its token was settled: accepted, or not.
     pub(crate) settled: Option<bool>,
+    /// It may expire on its way.
+    pub(crate) expires: bool,
+    /// Too large for clients that take small packets alone.
+    pub(crate) large: bool,
     /// A probe of the end, when nothing is in the way any more.
     pub(crate) probe: bool,
 }
@@ -33,6 +37,10 @@ pub(crate) struct Got {
 pub(crate) struct Wish {
     pub(crate) filter: String,
     pub(crate) qos: QoS,
+    /// The least QoS that it ever had: it can be changed while it lives.
+    pub(crate) least: QoS,
+    /// And the greatest.
+    pub(crate) most: QoS,
     pub(crate) asked: Instant,
     pub(crate) token: Token,
     pub(crate) granted: Option<Instant>,
@@ -83,9 +91,23 @@ pub(crate) struct Diary {
     pub(crate) lost_connections: u32,
     /// When the broker saw connections end without a good-bye.
     pub(crate) losses: Vec<Instant>,
+    /// When the broker crashed under a connection of a session that lasts, with a Will that is not delayed.
+    pub(crate) sure_losses: Vec<Instant>,
     /// What the machine calls violations of the protocol by the broker.
     pub(crate) protocol_errors: Vec<String>,
     pub(crate) has_will: bool,
+    /// Connections that the broker saw end without a good-bye, and that it did not end for a newer one.
+    pub(crate) missed_goodbyes: u32,
+    /// Messages that came for the first time after their time was over.
+    pub(crate) expired: Vec<String>,
+    /// What the broker did against the rules for sessions that end.
+    pub(crate) misjudged: Vec<String>,
+    /// When the broker made it a new session.
+    pub(crate) renewed: Vec<Instant>,
+    /// Speaks 5.0.
+    pub(crate) v5: bool,
+    /// Takes small packets alone.
+    pub(crate) small: bool,
     /// The retained messages that a newcomer found at the end, by topic (kept at the newcomer alone).
     pub(crate) retained: BTreeMap<String, Name>,
 }
@@ -95,4 +117,8 @@ pub(crate) struct Diary {
 pub(crate) struct History {
     pub(crate) clients: Vec<Diary>,
     pub(crate) crashes: u32,
+    /// Batches that disks refused.
+    pub(crate) store_failures: u32,
+    /// Messages that the brokers say full queues lost, by client or shared subscription.
+    pub(crate) dropped: BTreeMap<String, u64>,
 }

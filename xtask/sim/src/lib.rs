@@ -17,7 +17,7 @@ mod trace;
 mod world;
 
 pub use check::{CHECKS, Violation};
-pub use scenario::{Faults, Scenario};
+pub use scenario::{FAULTS, Faults, Scenario};
 pub use shrink::shrink;
 pub use trace::Trace;
 pub use world::{Report, run};

@@ -13,6 +13,7 @@ sim [--seed N] [--steps N] [--minutes M] [--runs N]
   --runs N      how many seeds, one after the other         [1 with --seed, else until the time is over]
   --minutes M   for how long                                [1]
   --trace       print the whole trace
+  --no-shrink   stop at the first failure without making it smaller
   --laws        say which laws are checked
   --clients N, --brokers N, --faults LIST|none: what the seed would decide otherwise";
 
@@ -22,6 +23,7 @@ struct Options {
     runs: Option<u64>,
     minutes: f64,
     trace: bool,
+    shrinks: bool,
     clients: Option<usize>,
     brokers: Option<usize>,
     faults: Option<Faults>,
@@ -48,8 +50,10 @@ fn main() -> ExitCode {
             println!("{line}");
         }
         if let Some(violation) = report.violation {
-            println!("sim {scenario}\nbreaks the law {violation}");
-            explain(&scenario, violation.law);
+            println!("sim {scenario}\nafter {} runs\nbreaks the law {violation}", count + 1);
+            if options.shrinks {
+                explain(&scenario, violation.law);
+            }
             return ExitCode::FAILURE;
         }
         hash = hash.rotate_left(1) ^ report.trace.hash();
@@ -104,6 +108,7 @@ fn parse() -> Result<Option<Options>, String> {
         runs: None,
         minutes: 1.0,
         trace: false,
+        shrinks: true,
         clients: None,
         brokers: None,
         faults: None,
@@ -122,6 +127,7 @@ fn parse() -> Result<Option<Options>, String> {
                 }
                 return Ok(None);
             }
+            "--no-shrink" => options.shrinks = false,
             "--trace" => options.trace = true,
             "--seed" => options.seed = Some(number(&flag, &value()?)?),
             "--steps" => options.steps = number(&flag, &value()?)?,

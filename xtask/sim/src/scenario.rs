@@ -34,7 +34,18 @@ pub struct Faults {
     pub freezes: bool,
     /// Strangers send garbage, floods, half packets, and take each other's sessions over.
     pub noise: bool,
+    /// Clients' clocks jump ahead.
+    pub jumps: bool,
+    /// Disks say that a batch was not kept, and try it again with the next.
+    pub failing_disk: bool,
+    /// Brokers ask about each CONNECT, PUBLISH and SUBSCRIBE, and the answers take their time.
+    pub slow_answers: bool,
+    /// Queues are so small that messages are lost, and counted.
+    pub small_queues: bool,
 }
+
+/// How many kinds there are.
+pub const FAULTS: usize = 11;
 
 impl Faults {
     pub const NONE: Self = Self {
@@ -45,10 +56,14 @@ impl Faults {
         slow_disk: false,
         freezes: false,
         noise: false,
+        jumps: false,
+        failing_disk: false,
+        slow_answers: false,
+        small_queues: false,
     };
 
     /// The switches, with their names.
-    pub fn switches(&mut self) -> [(&'static str, &mut bool); 7] {
+    pub fn switches(&mut self) -> [(&'static str, &mut bool); FAULTS] {
         [
             ("cuts", &mut self.cuts),
             ("half-open", &mut self.half_open),
@@ -57,6 +72,10 @@ impl Faults {
             ("slow-disk", &mut self.slow_disk),
             ("freezes", &mut self.freezes),
             ("noise", &mut self.noise),
+            ("jumps", &mut self.jumps),
+            ("failing-disk", &mut self.failing_disk),
+            ("slow-answers", &mut self.slow_answers),
+            ("small-queues", &mut self.small_queues),
         ]
     }
 }
@@ -69,6 +88,9 @@ impl Scenario {
         for (_, switch) in faults.switches() {
             *switch = rng.below(3) > 0;
         }
+        // What loses messages by right hides what loses them by mistake.
+        faults.failing_disk &= rng.below(2) == 0;
+        faults.small_queues &= rng.below(2) == 0;
         if rng.below(8) == 0 {
             faults = Faults::NONE;
         }

@@ -1,5 +1,5 @@
 //! From a scenario that fails to a smaller one that fails for the same law.
-use crate::scenario::Scenario;
+use crate::scenario::{FAULTS, Scenario};
 use crate::world::run;
 
 /// Turns off what is not needed, one thing at a time, until nothing more can go. `said` hears of each success.
@@ -37,7 +37,7 @@ fn candidates(from: &Scenario) -> Vec<Scenario> {
     if from.brokers > 1 {
         all.push(Scenario { brokers: 1, ..from.clone() });
     }
-    for index in 0..7 {
+    for index in 0..FAULTS {
         let mut smaller = from.clone();
         if std::mem::take(&mut *smaller.faults.switches()[index].1) {
             all.push(smaller);

@@ -223,6 +223,7 @@ fn add(sum: &mut Stats, shard: &Stats) {
         dropped_expired,
         dropped_too_large,
         dropped_no_member,
+        trimmed_log_full,
     } = sum;
     for (total, part) in [
         (connections, shard.connections),
@@ -249,6 +250,7 @@ fn add(sum: &mut Stats, shard: &Stats) {
         (dropped_expired, shard.dropped_expired),
         (dropped_too_large, shard.dropped_too_large),
         (dropped_no_member, shard.dropped_no_member),
+        (trimmed_log_full, shard.trimmed_log_full),
     ] {
         *total += part;
     }

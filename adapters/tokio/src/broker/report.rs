@@ -44,7 +44,7 @@ pub(super) struct Reporter {
 /// Messages that did not reach their receivers, summed: one line a second for all of them.
 #[derive(Debug, Default)]
 struct Drops {
-    counts: [u64; 5],
+    counts: [u64; 6],
     /// When to write the line.
     due: Option<Instant>,
 }
@@ -64,8 +64,8 @@ impl Reporter {
     pub(super) fn flush(&mut self, now: Instant) {
         self.rate.turn(now);
         if self.drops.due.is_some_and(|due| due <= now) {
-            let [slow_receiver, queue_full, expired, too_large, no_member] = self.drops.counts;
-            tracing::warn!(slow_receiver, queue_full, expired, too_large, no_member, "messages were dropped");
+            let [slow_receiver, queue_full, expired, too_large, no_member, log_full] = self.drops.counts;
+            tracing::warn!(slow_receiver, queue_full, log_full, expired, too_large, no_member, "messages were dropped");
             self.drops = Drops::default();
         }
     }
@@ -185,6 +185,7 @@ impl Drops {
             DropReason::QueueFull => 1,
             DropReason::Expired => 2,
             DropReason::TooLarge => 3,
+            DropReason::LogFull => 5,
             _ => 4,
         };
         self.counts[index] += count;

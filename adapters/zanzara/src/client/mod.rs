@@ -106,22 +106,43 @@ async fn lost(events: &mut Events, debug: bool) -> Failure {
     std::future::pending().await
 }
 
-/// Runs a command's future with the time limit of `-W`. The client has a thread of its own, so that a slow standard
-/// output never costs it the connection.
-fn block_on(arguments: &ConnectArgs, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    if arguments.debug {
+/// Connects, does `work` and disconnects, within the time limit of `-W`. The client has a thread of its own, so that a
+/// slow standard output never costs it the connection.
+fn with_client(
+    arguments: &ConnectArgs,
+    plan: Plan,
+    work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let debug = arguments.debug;
+    if debug {
         logging::start(Format::Text, Level::Debug);
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::run)?;
     let result = runtime.block_on(async {
-        match arguments.timeout {
-            Some(seconds) => tokio::time::timeout(Duration::from_secs(seconds), work)
-                .await
-                .unwrap_or_else(|_| Err(Failure::timeout(format_args!("nothing more within {seconds} s")))),
-            None => work.await,
-        }
+        let timeout = timeout(arguments.timeout);
+        tokio::pin!(timeout);
+        let (client, mut events) = tokio::select! {
+            connected = plan.connect(debug) => connected?,
+            failure = &mut timeout => return Err(failure),
+        };
+        let result = tokio::select! {
+            biased; // what has come is still printed
+            result = work(&client) => result,
+            failure = lost(&mut events, debug) => Err(failure),
+            failure = &mut timeout => Err(failure),
+        };
+        // However it went, the server hears DISCONNECT, or it would publish the Will.
+        let ended = client.end_within(if result.is_ok() { END_WITHIN } else { Duration::ZERO }).await;
+        result.and_then(|()| ended.map_err(Failure::run))
     });
     runtime.shutdown_background(); // a thread may still wait for standard input
     if arguments.quiet { result.map_err(Failure::silenced) } else { result }
+}
+
+/// Waits for the end of the time limit, if there is one.
+async fn timeout(seconds: Option<u64>) -> Failure {
+    let Some(seconds) = seconds else { return std::future::pending().await };
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    Failure::timeout(format_args!("nothing more within {seconds} s"))
 }

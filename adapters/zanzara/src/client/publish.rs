@@ -3,7 +3,7 @@
 //! Invariant: exit code 0 means that the server acknowledged everything (QoS 1 and 2) or that it was sent (QoS 0).
 use super::arguments::PubArgs;
 use super::properties::Packet;
-use super::{END_WITHIN, Plan, block_on, lost};
+use super::{Plan, with_client};
 use crate::exit::Failure;
 use bytes::Bytes;
 use mqtt_tokio::client::{Client, Delivery, Message, PublishError, ReasonCode, TopicName};
@@ -28,20 +28,16 @@ pub(crate) fn run(arguments: &PubArgs) -> Result<(), Failure> {
     message.properties = plan.settings.properties(Packet::Publish);
     let farewell = Disconnect { reason: ReasonCode::Success, properties: plan.settings.properties(Packet::Disconnect) };
 
-    block_on(&arguments.connect, async {
-        let debug = arguments.connect.debug;
-        let (client, mut events) = plan.connect(debug).await?;
-        let work = async {
-            if arguments.lines { publish_lines(&client, &message).await } else { publish_one(&client, message).await }
-        };
-        tokio::select! {
-            result = work => result?,
-            failure = lost(&mut events, debug) => return Err(failure),
+    with_client(&arguments.connect, plan, async |client| {
+        if arguments.lines {
+            publish_lines(client, &message).await?;
+        } else {
+            publish_one(client, message).await?;
         }
         if !farewell.properties.is_empty() {
             client.disconnect(&farewell).map_err(Failure::run)?;
         }
-        client.end_within(END_WITHIN).await.map_err(Failure::run)
+        Ok(())
     })
 }
 

@@ -4,10 +4,11 @@
 //! are, byte by byte.
 use super::arguments::SubArgs;
 use super::properties::Packet;
-use super::{END_WITHIN, Plan, block_on, lost};
+use super::{Plan, with_client};
 use crate::exit::Failure;
+use crate::signals::Signals;
 use mqtt_tokio::client::{
-    Client, Events, Messages, ReasonCode, Received, SubscribeOptions, Subscription, SubscriptionOptions, TopicFilter,
+    Client, Messages, ReasonCode, Received, SubscribeOptions, Subscription, SubscriptionOptions, TopicFilter,
 };
 use std::io::{self, ErrorKind, Write};
 
@@ -45,26 +46,20 @@ pub(crate) fn run(arguments: &SubArgs) -> Result<(), Failure> {
         }
     });
 
-    block_on(&arguments.connect, async {
-        let debug = arguments.connect.debug;
-        let (client, mut events) = plan.connect(debug).await?;
+    with_client(&arguments.connect, plan, async |client| {
+        let signals = Signals::new().map_err(Failure::run)?;
         // What a resumed session has kept may come before the subscription is confirmed.
         let earlier = client.messages();
         let filters = topics.iter().map(|topic| (topic.as_str(), options));
-        let subscription = tokio::select! {
-            subscribed = client.subscribe_many(filters, more) => subscribed.map_err(Failure::run)?,
-            failure = lost(&mut events, debug) => return Err(failure),
-        };
-        if debug {
+        let subscription = client.subscribe_many(filters, more).await.map_err(Failure::run)?;
+        if arguments.connect.debug {
             for (filter, granted) in subscription.granted() {
                 eprintln!("subscribed to {}: {granted:?}", filter.as_str());
             }
         }
         let printer = Printer { arguments, out: io::BufWriter::new(io::stdout().lock()), printed: 0 };
-        let result = print_all(&client, earlier, subscription, &mut events, printer).await;
-        // Whatever was not acknowledged stays with the server, if it keeps the session.
-        let _ = client.end_within(END_WITHIN).await;
-        result
+        // Whatever was not acknowledged then stays with the server, if it keeps the session.
+        print_all(client, earlier, subscription, signals, printer).await
     })
 }
 
@@ -73,20 +68,17 @@ async fn print_all(
     client: &Client,
     mut earlier: Messages,
     mut subscription: Subscription,
-    events: &mut Events,
+    mut signals: Signals,
     mut printer: Printer<'_>,
 ) -> Result<(), Failure> {
-    let debug = printer.arguments.connect.debug;
-    let stop = tokio::signal::ctrl_c();
-    tokio::pin!(stop);
     let mut acks = Vec::new();
     loop {
         let mut next = tokio::select! {
             biased;
-            _ = &mut stop => return Ok(()),
+            _ = signals.next() => return Ok(()),
             Some(message) = earlier.recv() => Some(message),
             Some(message) = subscription.recv() => Some(message),
-            failure = lost(events, debug) => return Err(failure),
+            else => return std::future::pending().await, // the client has ended: the reason is on its way
         };
         // Everything that is there goes out in one write, which is on its way before anything is acknowledged.
         let mut outcome = Ok(false);
