@@ -6,6 +6,7 @@ use crate::config::{self, File};
 use crate::exit::Failure;
 use crate::logging;
 use crate::signals::Signals;
+use crate::storage::{self, Durability};
 use mqtt_tokio::broker::{Broker, BrokerHandle, Endpoint, StartError};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -21,6 +22,11 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
         None => File::default(),
     };
     let endpoints = endpoints(arguments, &file)?;
+    let data = arguments.data.as_deref().or(file.data.as_deref()).filter(|_| !arguments.ephemeral);
+    let durability = arguments.durability.unwrap_or(file.durability);
+    if data.is_none() && !matches!(arguments.durability, None | Some(Durability::Memory)) {
+        return Err(Failure::usage("--durability: needs --data DIR; without a folder everything is in memory"));
+    }
     let format = arguments.log_format.unwrap_or(file.log.format);
     logging::start(format, arguments.log_level.unwrap_or(file.log.level));
     raise_open_files();
@@ -29,14 +35,24 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
     // It waits for signals and runs hooks; the work is done on the shards' own threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::run)?;
     runtime.block_on(async {
-        let mut builder = Broker::builder(file.config());
+        let mut config = file.config();
+        if data.is_some() {
+            storage::limit(&mut config);
+        }
+        let mut builder = Broker::builder(config);
+        let mut kept = "Messages are kept in memory.\n".to_owned();
+        if let Some(dir) = data {
+            let (store, contents, found) = storage::open(dir, durability)?;
+            builder = builder.store(store, contents);
+            kept = found;
+        }
         for endpoint in endpoints {
             builder = builder.listen(endpoint.to_string());
         }
         let broker = builder.start().await.map_err(failed)?;
         let signals = Signals::new().map_err(Failure::run)?;
         // Whoever started it may have closed standard output: no reason not to serve.
-        let _ = std::io::stdout().write_all(banner(broker.local_addrs()).as_bytes());
+        let _ = std::io::stdout().write_all(banner(broker.local_addrs(), &kept).as_bytes());
         serve(&broker, signals, drain).await
     })
 }
@@ -51,16 +67,9 @@ pub(crate) fn check(path: &Path) -> Result<(), Failure> {
 /// Refuses what the command line already knows but this version cannot do.
 fn possible_yet(arguments: &BrokerArgs) -> Result<(), Failure> {
     let refuse = |text: &str| Err(Failure::usage(text));
-    if arguments.data.is_some() {
-        return refuse("--data: storage on disk is not there yet; run with --ephemeral, which is the default");
-    }
     match arguments.shards {
-        None | Some(1) => {}
-        Some(_) => return refuse("--shards: only 1 is possible until messages travel between shards"),
-    }
-    match arguments.durability.as_deref() {
-        None | Some("memory") => Ok(()),
-        Some(_) => refuse("--durability: only `memory` is possible until storage on disk is there"),
+        None | Some(1) => Ok(()),
+        Some(_) => refuse("--shards: only 1 is possible until messages travel between shards"),
     }
 }
 
@@ -116,8 +125,8 @@ fn failed(error: StartError) -> Failure {
     }
 }
 
-/// What a person sees first: where it listens, and how to try it.
-fn banner(addresses: &[SocketAddr]) -> String {
+/// What a person sees first: where it listens, how to try it, and where data is kept.
+fn banner(addresses: &[SocketAddr], kept: &str) -> String {
     let mut text = format!("Zanzara {} listens on\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
         let _ = writeln!(text, "  mqtt://{address}"); // writing to a String cannot fail
@@ -134,6 +143,7 @@ fn banner(addresses: &[SocketAddr]) -> String {
         let _ = writeln!(text, "  zanzara sub{server} -v -t 'demo/#'");
         let _ = writeln!(text, "  zanzara pub{server} -t demo/greeting -m 'hello world!'");
     }
-    text.push_str("Messages are kept in memory. Ctrl-C ends it.\n");
+    text.push_str(kept);
+    text.push_str("Ctrl-C ends it.\n");
     text
 }

@@ -3,6 +3,7 @@
 //! Invariant: what a later version will do is accepted by name and refused with a message that says so.
 use crate::client::{PubArgs, SubArgs};
 use crate::logging::{Format, Level};
+use crate::storage::Durability;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +36,23 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Look into a folder of --data while no broker uses it.
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Say whether everything in it can be read, and what cannot; exit code 1 if something cannot.
+    Check {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Say how much is in it.
+    Stats {
+        /// The folder.
+        dir: PathBuf,
+    },
 }
 
 /// What `zanzara broker` takes. Each overrides the configuration file.
@@ -47,7 +65,7 @@ pub(crate) struct BrokerArgs {
     /// Configuration file (TOML); see zanzara.example.toml
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Folder for what survives a restart (not possible yet)
+    /// Folder for what survives a restart: sessions, queued and retained messages; made if it is not there
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     pub(crate) data: Option<PathBuf>,
     /// Keep everything in memory, and nothing beyond the end [default]
@@ -56,9 +74,10 @@ pub(crate) struct BrokerArgs {
     /// Threads that share the work; only 1 is possible yet [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<usize>,
-    /// When a message counts as kept: memory (the only one yet), os, disk [default: memory]
-    #[arg(long, value_name = "LEVEL", value_parser = ["memory", "os", "disk"])]
-    pub(crate) durability: Option<String>,
+    /// With --data, when a change is acknowledged: memory (at once; a crash can lose the last moments), os (a power cut can),
+    /// disk (synced) [default: disk]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) durability: Option<Durability>,
     /// How long SIGTERM or Ctrl-C lets connections end by themselves, such as 5s [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = crate::config::duration)]
     pub(crate) drain_timeout: Option<Duration>,

@@ -16,6 +16,7 @@ mod config;
 mod exit;
 mod logging;
 mod signals;
+mod storage;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Command::Pub(arguments) => client::publish(&arguments),
         Command::Sub(arguments) => client::subscribe(&arguments),
         Command::CheckConfig { file } => broker::check(&file),
+        Command::Store(command) => storage::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

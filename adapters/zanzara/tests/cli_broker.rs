@@ -78,10 +78,12 @@ fn what_it_cannot_do_is_refused_with_a_reason() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("mqtt://{}", taken.local_addr().unwrap());
     for (arguments, code, part) in [
-        (&["--data", "/tmp/x"][..], 2, "--data: storage on disk is not there yet"),
-        (&["--shards", "2"], 2, "--shards: only 1"),
+        (&["--shards", "2"][..], 2, "--shards: only 1"),
         (&["--shards", "0"], 2, "--shards: only 1"),
-        (&["--durability", "disk"], 2, "--durability: only `memory`"),
+        (&["--durability", "disk"], 2, "--durability: needs --data"),
+        (&["--data", "/dev/null"], 1, "/dev/null"),
+        (&["store", "check", "/nowhere/data"], 2, "there is no such folder"),
+        (&["store", "stats", "/nowhere/data"], 2, "there is no such folder"),
         (&["--durability", "paper"], 2, "[possible values: memory, os, disk]"),
         (&["--listen", "mqtts://localhost"], 2, "mqtts:// is not served yet"),
         (&["--listen", "ws://localhost"], 2, "ws:// is not served yet"),
@@ -97,6 +99,49 @@ fn what_it_cannot_do_is_refused_with_a_reason() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         assert!(errors.contains(part), "{part} is missing in: {errors}");
     }
+}
+
+#[test]
+fn a_folder_keeps_what_a_signal_or_a_kill_ends() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-data", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir); // of an earlier process with the same number
+    let data = ["--data", dir.to_str().unwrap()];
+    let broker = Broker::start(&data);
+    let banner = broker.banner.join("\n");
+    assert!(banner.contains(data[1]) && banner.contains("when the disk has it"), "{banner}");
+    assert!(banner.contains("0 sessions, 0 subscriptions, 0 queued and 0 retained messages"), "{banner}");
+    assert!(broker.client("pub", &["-r", "-q", "1", "-t", "kept/1", "-m", "a"]).status.success());
+
+    let second = run(&["--listen", "mqtt://127.0.0.1:0", "--data", data[1]]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another process uses this folder"), "{}", text(&second.stderr));
+    let busy = run(&["store", "check", data[1]]);
+    assert!(text(&busy.stderr).contains("another process uses this folder"), "{}", text(&busy.stderr));
+
+    drop(broker); // killed
+    let broker = Broker::start(&data);
+    assert!(broker.banner.join("\n").contains("1 retained messages"), "{:?}", broker.banner);
+    assert!(broker.client("pub", &["-r", "-q", "2", "-t", "kept/2", "-m", "b"]).status.success());
+    #[cfg(unix)]
+    {
+        broker.running.signal("TERM");
+        assert_eq!(broker.running.end().0, Some(0));
+    }
+    #[cfg(not(unix))]
+    drop(broker);
+
+    let check = run(&["store", "check", data[1]]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    assert!(text(&check.stdout).contains(": ok, "), "{}", text(&check.stdout));
+    let stats = text(&run(&["store", "stats", data[1]]).stdout);
+    assert!(stats.contains("retained messages: 2\n") && stats.contains("unusable records: 0\n"), "{stats}");
+    let broker = Broker::start(&data);
+    let subscriber = broker.subscriber(&["-v", "-t", "kept/+", "-C", "2"]);
+    let mut lines = subscriber.rest();
+    lines.sort();
+    assert_eq!(lines, ["kept/1 a", "kept/2 b"]);
+    drop(broker);
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub struct MemoryStore {
     /// The greatest number that a message or position had.
     pub(super) last: u64,
     /// How many deliveries were begun.
-    deliveries: u64,
+    pub(super) deliveries: u64,
 }
 
 /// A session and what belongs to it.
@@ -47,7 +47,7 @@ pub(super) struct StoredCursor {
 pub(super) struct StoredMessage {
     pub(super) message: Arc<Message>,
     pub(super) expires_at: Option<UnixTime>,
-    references: u32,
+    pub(super) references: u32,
 }
 
 /// A log.
@@ -58,7 +58,7 @@ pub(super) struct StoredLog {
     /// Entries that the shared group is done with.
     pub(super) settled: BTreeSet<Position>,
     /// How many sessions subscribe its filter.
-    subscribers: u32,
+    pub(super) subscribers: u32,
 }
 
 /// A QoS 2 message on its way.
@@ -110,16 +110,12 @@ impl MemoryStore {
         self.messages.len()
     }
 
-    fn apply_op(&mut self, op: &StoreOp, now: Instant, wall: UnixTime) {
+    pub(super) fn apply_op(&mut self, op: &StoreOp, now: Instant, wall: UnixTime) {
         match op {
             StoreOp::Session(record) => self.put_session(record),
             StoreOp::SessionEnd(client_id) => self.end_session(client_id),
             StoreOp::Subscription { client_id, filter, options, identifier } => {
-                if let Some(session) = self.sessions.get_mut(client_id)
-                    && session.subscriptions.insert(filter.clone(), (*options, *identifier)).is_none()
-                {
-                    self.logs.entry(filter.clone()).or_default().subscribers += 1;
-                }
+                self.put_subscription(client_id, filter, *options, *identifier);
             }
             StoreOp::SubscriptionEnd(client_id, filter) => {
                 if let Some(session) = self.sessions.get_mut(client_id)
@@ -221,7 +217,7 @@ impl MemoryStore {
         }
     }
 
-    fn put_session(&mut self, record: &SessionRecord) {
+    pub(super) fn put_session(&mut self, record: &SessionRecord) {
         if let Some(session) = self.sessions.get_mut(&record.client_id) {
             session.record = record.clone();
             return;
@@ -244,6 +240,21 @@ impl MemoryStore {
         for delivery in session.outgoing.values() {
             self.forget(delivery.message);
         }
+    }
+
+    /// `None`: there is no such session.
+    pub(super) fn put_subscription(
+        &mut self,
+        client_id: &ClientId,
+        filter: &TopicFilter,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) -> Option<()> {
+        let session = self.sessions.get_mut(client_id)?;
+        if session.subscriptions.insert(filter.clone(), (options, identifier)).is_none() {
+            self.logs.entry(filter.clone()).or_default().subscribers += 1;
+        }
+        Some(())
     }
 
     /// One subscriber less; a log without any is over.
@@ -281,7 +292,7 @@ impl MemoryStore {
         }
     }
 
-    fn refer(&mut self, id: MessageId) {
+    pub(super) fn refer(&mut self, id: MessageId) {
         if let Some(kept) = self.messages.get_mut(&id) {
             kept.references += 1;
         }
@@ -298,8 +309,16 @@ impl MemoryStore {
 
 impl StoredMessage {
     fn new(message: &Arc<Message>, now: Instant, wall: UnixTime) -> Self {
-        let expires_at = message.expires_at.map(|at| wall + at.saturating_since(now));
-        Self { message: message.clone(), expires_at, references: 0 }
+        Self::of(message, message.expires_at.map(|at| wall + at.saturating_since(now)))
+    }
+
+    /// A message that expires at `expires_at`; its own deadline is of a clock that ends with the broker, and dropped.
+    pub(super) fn of(message: &Arc<Message>, expires_at: Option<UnixTime>) -> Self {
+        let message = match message.expires_at {
+            Some(_) => Arc::new(Message { expires_at: None, ..Message::clone(message) }),
+            None => message.clone(),
+        };
+        Self { message, expires_at, references: 0 }
     }
 
     /// The message on the clock of a broker for which `now` is `wall`.

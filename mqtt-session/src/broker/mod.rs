@@ -18,6 +18,7 @@ mod log;
 mod memory;
 mod message;
 mod publish;
+mod records;
 mod restore;
 mod retained;
 mod route;
@@ -42,6 +43,7 @@ pub use io::{
 };
 pub use memory::MemoryStore;
 pub use message::Message;
+pub use records::{Record, RecordKey};
 pub use stats::Stats;
 pub use store::{MessageId, Position, SessionRecord, StoreBatch, StoreOp, StoreSeq};
 

@@ -4,7 +4,7 @@
 use super::commands::{Command, MAILBOX};
 use super::handle::ShardHandle;
 use super::shard::{Clock, Setup};
-use super::{Authentication, BrokerHandle, Config, Endpoint, Hooks, StartError, listener, shard};
+use super::{Authentication, BrokerHandle, Config, Endpoint, Hooks, MemoryStore, StartError, Store, listener, shard};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -16,7 +16,7 @@ pub struct Broker;
 impl Broker {
     /// A broker with this configuration, which listens nowhere yet.
     pub fn builder(config: Config) -> Builder {
-        Builder { config, listen: Vec::new(), hooks: None, shards: 1, seed: None }
+        Builder { config, listen: Vec::new(), hooks: None, shards: 1, seed: None, store: None }
     }
 }
 
@@ -28,6 +28,7 @@ pub struct Builder {
     hooks: Option<Arc<dyn Hooks>>,
     shards: usize,
     seed: Option<[u8; 32]>,
+    store: Option<(Box<dyn Store>, MemoryStore)>,
 }
 
 impl Builder {
@@ -54,6 +55,13 @@ impl Builder {
     /// What decides everything that looks random. Default: different at each start.
     pub fn seed(mut self, seed: [u8; 32]) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Where to keep what must survive, and what it holds: the broker goes on from there, and acknowledges nothing before
+    /// it is kept. Default: in memory, until the end.
+    pub fn store(mut self, store: Box<dyn Store>, contents: MemoryStore) -> Self {
+        self.store = Some((store, contents));
         self
     }
 
@@ -85,6 +93,7 @@ impl Builder {
             (0..self.shards).map(|_| mpsc::channel::<Command>(MAILBOX)).unzip();
         let peers: Arc<[_]> = mailboxes.iter().map(mpsc::Sender::downgrade).collect();
         let placement = RandomState::new();
+        let mut store = self.store;
         let mut shards = Vec::new();
         for (index, (mailbox, inbox)) in mailboxes.into_iter().zip(inboxes).enumerate() {
             let (end, ended) = watch::channel(false);
@@ -104,6 +113,7 @@ impl Builder {
                 peers: Arc::clone(&peers),
                 placement: placement.clone(),
                 hooks: self.hooks.clone(),
+                store: store.take(), // there is one shard
                 runtime: tokio::runtime::Handle::current(),
             };
             shard::start(setup, end)?;
@@ -115,12 +125,13 @@ impl Builder {
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { config, listen, hooks, shards, seed: _ } = self;
+        let Self { config, listen, hooks, shards, seed: _, store } = self;
         f.debug_struct("Builder")
             .field("config", config)
             .field("listen", listen)
             .field("hooks", &hooks.is_some())
             .field("shards", shards)
+            .field("store", &store.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -35,6 +35,7 @@ mod ready;
 mod report;
 mod shard;
 mod socket;
+mod store;
 
 pub use builder::{Broker, Builder};
 pub use endpoint::{Endpoint, EndpointError};
@@ -42,7 +43,8 @@ pub use error::{StartError, Stopped};
 pub use handle::{BrokerHandle, Events, LocalMessage, Subscription};
 pub use hooks::{Authorize, HookFuture, Hooks};
 pub use mqtt_session::broker::{
-    Access, Action, AuthOutcome, AuthStage, Authenticate, Authentication, Config, ConnectionLimits, Decision,
-    DisconnectReason, DropReason, Event, EventMask, Features, Grant, Message, Peer, Redirect, SessionLimits,
-    SharedStrategy, Stats,
+    Access, Action, AuthOutcome, AuthStage, Authenticate, Authentication, Completion, Config, ConnectionLimits,
+    Decision, DisconnectReason, DropReason, Event, EventMask, Features, Grant, MemoryStore, Message, Peer, Redirect,
+    SessionLimits, SharedStrategy, Stats, StoreBatch,
 };
+pub use store::{Store, StoreDone};

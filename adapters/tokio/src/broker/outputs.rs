@@ -104,10 +104,13 @@ impl Shard {
         }
     }
 
-    /// Has a request answered. What is to be stored is stored already; its number is returned.
+    /// Has a request answered. Without a store, what is to be stored is stored already; its number is returned.
     fn request(&mut self, request: Request) -> Option<StoreSeq> {
         match request {
-            Request::Store(batch) => return Some(batch.seq),
+            Request::Store(batch) => match &mut self.store {
+                Some(store) => store.write(batch),
+                None => return Some(batch.seq),
+            },
             Request::Authenticate(question) => {
                 let id = question.id;
                 let hooks = self.hooks.clone();

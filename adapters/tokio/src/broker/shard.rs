@@ -8,9 +8,9 @@ use super::outputs::Locals;
 use super::ready::{Bell, ReadyQueue};
 use super::report::Reporter;
 use super::socket::{Received, Socket, Sockets, Stage};
-use super::{Config, Hooks, StartError};
+use super::{Config, Hooks, MemoryStore, StartError, Store};
 use bytes::BytesMut;
-use mqtt_session::broker::{Broker as Machine, ConnId};
+use mqtt_session::broker::{Broker as Machine, Completion, ConnId};
 use mqtt_session::{Instant, UnixTime};
 use std::future::{Future, poll_fn};
 use std::hash::RandomState;
@@ -63,6 +63,8 @@ pub(super) struct Setup {
     /// Which shard a client identifier belongs to.
     pub(super) placement: RandomState,
     pub(super) hooks: Option<Arc<dyn Hooks>>,
+    /// Where to keep what must survive, and what it holds.
+    pub(super) store: Option<(Box<dyn Store>, MemoryStore)>,
     /// Where hooks run.
     pub(super) runtime: tokio::runtime::Handle,
 }
@@ -117,6 +119,10 @@ pub(super) struct Shard {
     pub(super) peers: Arc<[mpsc::WeakSender<Command>]>,
     pub(super) placement: RandomState,
     pub(super) hooks: Option<Arc<dyn Hooks>>,
+    /// `None`: what is to be stored is in memory, and so it is stored.
+    pub(super) store: Option<Box<dyn Store>>,
+    /// Answers of the store; at most one for each batch that it holds.
+    kept: mpsc::UnboundedReceiver<Completion>,
     pub(super) runtime: tokio::runtime::Handle,
     /// Set once it stops: when to give up what is still connected.
     pub(super) drain_by: Option<Instant>,
@@ -135,7 +141,7 @@ enum Turn {
 
 impl Shard {
     fn new(setup: Setup) -> std::io::Result<Self> {
-        let Setup { index, config, clock, seed, listeners, inbox, peers, placement, hooks, runtime } = setup;
+        let Setup { index, config, clock, seed, listeners, inbox, peers, placement, hooks, store, runtime } = setup;
         let ready = Arc::new(ReadyQueue::default());
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let wall = UnixTime::from_millis(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
@@ -143,10 +149,19 @@ impl Shard {
         for (key, listener) in (0..=u32::MAX).rev().zip(listeners) {
             own.push((TcpListener::from_std(listener)?, Bell::waker(key, &ready)));
         }
+        let (done, kept) = mpsc::unbounded_channel();
+        let (store, machine) = match store {
+            None => (None, Machine::new(Arc::clone(&config), seed, clock.now(), wall)),
+            Some((mut store, contents)) => {
+                // An error means that the shard has ended.
+                store.start(Box::new(move |completion| drop(done.send(completion))))?;
+                (Some(store), Machine::restore(Arc::clone(&config), seed, clock.now(), wall, &contents))
+            }
+        };
         Ok(Self {
             index,
             clock,
-            machine: Machine::new(Arc::clone(&config), seed, clock.now(), wall),
+            machine,
             sockets: Sockets::new(Arc::clone(&ready)),
             accept_again: Some(Instant::ZERO), // the first turn polls the listeners, which arms their wakers
             listeners: own,
@@ -167,6 +182,8 @@ impl Shard {
             peers,
             placement,
             hooks,
+            store,
+            kept,
             runtime,
             drain_by: None,
             sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -186,6 +203,7 @@ impl Shard {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let now = self.clock.now();
         let mut more = self.serve_mailbox(now, cx);
+        self.serve_store(now, cx);
         self.serve_deadlines(now);
 
         let mut keys = mem::take(&mut self.keys);
@@ -237,6 +255,13 @@ impl Shard {
                 Received::More => self.again.push(key),
                 Received::Closed => drop(self.sockets.remove(key)),
             },
+        }
+    }
+
+    /// Hands the answers of the store in.
+    fn serve_store(&mut self, now: Instant, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(completion)) = self.kept.poll_recv(cx) {
+            self.machine.handle_completion(now, completion);
         }
     }
 

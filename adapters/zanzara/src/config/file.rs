@@ -3,12 +3,14 @@
 //! Invariant: `File::default()` gives exactly `Config::default()`; the binary's own choices stand beside it.
 use super::units::{Expiry, Size, Span};
 use crate::logging::{Format, Level};
+use crate::storage::Durability;
 use mqtt_tokio::broker::{
     Config, ConnectionLimits, Endpoint, EventMask, Features, SessionLimits, SharedStrategy as Strategy,
 };
 use mqtt_tokio::proto::QoS;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The whole file.
@@ -16,6 +18,8 @@ use std::time::Duration;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct File {
     pub(crate) listen: Vec<Listen>,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) durability: Durability,
     pub(crate) drain_timeout: Span,
     pub(crate) log: Log,
     pub(crate) broker: Broker,
@@ -234,6 +238,8 @@ impl Default for File {
         let listen = ["mqtt://127.0.0.1:1883", "mqtt://[::1]:1883"];
         Self {
             listen: listen.iter().map(|url| Listen(url.parse().expect("a valid address"))).collect(),
+            data: None,
+            durability: Durability::default(),
             drain_timeout: Span(Duration::from_secs(5)),
             log: Log::default(),
             broker: Broker::default(),
