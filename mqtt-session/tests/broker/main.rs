@@ -1,0 +1,30 @@
+//! The broker machine, driven through its public face: one module for each part of its behaviour.
+mod common;
+
+mod alias;
+mod auth;
+mod connect;
+mod crash;
+mod events;
+mod expiry;
+mod greeting;
+mod hostile;
+mod inside;
+mod keep_alive;
+mod model;
+mod model_shared;
+mod offline;
+mod properties;
+mod publish;
+mod replay;
+mod restore;
+mod retained;
+mod session;
+mod shared;
+mod shutdown;
+mod stats;
+mod store;
+mod subscribe;
+mod sys;
+mod will;
+mod windows;

@@ -1,0 +1,12 @@
+//! The client machine, driven through its public face: one module for each part of its behaviour.
+mod support;
+
+mod auth;
+mod connect;
+mod flows;
+mod keep_alive;
+mod publish;
+mod receive;
+mod robust;
+mod session;
+mod subscribe;
