@@ -1,41 +1,91 @@
 //! Records as bytes.
 //!
-//! A key is its kind (one byte, in the order in which records are put back) and its parts: texts with a two-byte length,
-//! numbers big-endian, so that the entries of a log lie in the order of their positions. A value is the version of its
-//! encoding, its parts, and the checksum of key and value.
+//! A value is the version of its encoding, its parts, and the checksum of table, key and value.
 //!
 //! Invariants: what was encoded decodes to the same; bytes that were not encoded here are refused, never misread in
 //! silence, and never cause a panic.
 use crate::checksum::crc32c;
+use crate::key::{Key, Table};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use mqtt_proto::{
-    ClientId, Decoder, Packet, PacketId, Properties, QoS, RetainHandling, SubscriptionOptions, TopicFilter, TopicName,
-    Will,
+    ClientId, Decoder, Packet, Properties, QoS, RetainHandling, SubscriptionOptions, TopicFilter, TopicName, Will,
 };
 use mqtt_session::UnixTime;
-use mqtt_session::broker::{Message, MessageId, Position, Record, RecordKey, SessionRecord};
+use mqtt_session::broker::{Message, Position, SessionRecord};
 use std::fmt;
 use std::sync::Arc;
 
-/// The version of all value encodings below.
+/// The version of all encodings below.
 const VERSION: u8 = 1;
-/// The longest key that the tree takes.
-pub(crate) const MAX_KEY: usize = 65_535;
 
-/// The kinds, in the order of [`RecordKey`].
-pub(crate) mod kind {
-    pub(crate) const COUNTERS: u8 = 1;
-    pub(crate) const SESSION: u8 = 2;
-    pub(crate) const SUBSCRIPTION: u8 = 3;
-    pub(crate) const CURSOR: u8 = 4;
-    pub(crate) const SETTLED: u8 = 5;
-    pub(crate) const INCOMING: u8 = 6;
-    pub(crate) const MESSAGE: u8 = 7;
-    pub(crate) const LOG: u8 = 8;
-    pub(crate) const ENTRY: u8 = 9;
-    pub(crate) const GROUP_SETTLED: u8 = 10;
-    pub(crate) const OUTGOING: u8 = 11;
-    pub(crate) const RETAINED: u8 = 12;
+/// What stands under a [`Key`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Counters(Counters),
+    Session(SessionRecord),
+    Log(LogRecord),
+    Subscription { options: SubscriptionOptions, identifier: u32 },
+    /// All before this position is acknowledged.
+    Cursor(u64),
+    /// Of a key that says everything.
+    Mark,
+    Outgoing(Outgoing),
+    References(u32),
+    Entry(Entry),
+    /// Of a message in the queue, and of a retained one.
+    Message(Kept),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// The greatest number that a message or position had.
+    pub(crate) last: u64,
+    /// How many deliveries were begun.
+    pub(crate) deliveries: u64,
+    /// The greatest number that a session had.
+    pub(crate) sessions: u64,
+    /// The greatest number that a log had.
+    pub(crate) logs: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogRecord {
+    /// `None`: nobody subscribes it any more, and its entries are being removed.
+    pub(crate) filter: Option<TopicFilter>,
+    /// Entries before this position are over.
+    pub(crate) start: u64,
+    /// Entries before this position are removed.
+    pub(crate) swept: u64,
+}
+
+/// An entry of a log. It says how large the log was before it, so that the size of a log follows from its first and last
+/// entries alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) message: u64,
+    /// Bytes of all entries that the log ever had before this one.
+    pub(crate) before: u64,
+    /// Bytes of this one.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    /// Its place among all deliveries.
+    pub(crate) order: u64,
+    pub(crate) message: u64,
+    /// Where it stands in logs.
+    pub(crate) places: Vec<(TopicFilter, Position)>,
+    pub(crate) retain: bool,
+    pub(crate) identifiers: Vec<u32>,
+    pub(crate) released: bool,
+}
+
+/// A message, and when it expires; its own `expires_at` is of a clock that has ended, and `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept {
+    pub(crate) message: Arc<Message>,
+    pub(crate) expires_at: Option<UnixTime>,
 }
 
 /// Why bytes are no record.
@@ -59,139 +109,93 @@ impl fmt::Display for Damage {
     }
 }
 
-/// A key in bytes. It may be longer than [`MAX_KEY`].
-pub(crate) fn encode_key(key: &RecordKey) -> Option<Vec<u8>> {
-    let mut out = Vec::new();
-    let client = |out: &mut Vec<u8>, kind: u8, id: &ClientId| {
-        out.put_u8(kind);
-        put_text(out, id.as_str());
-    };
-    match key {
-        RecordKey::Counters => out.put_u8(kind::COUNTERS),
-        RecordKey::Session(id) => client(&mut out, kind::SESSION, id),
-        RecordKey::Subscription(id, filter) => {
-            client(&mut out, kind::SUBSCRIPTION, id);
-            put_text(&mut out, filter.as_str());
-        }
-        RecordKey::Cursor(id, filter) => {
-            client(&mut out, kind::CURSOR, id);
-            put_text(&mut out, filter.as_str());
-        }
-        RecordKey::Settled(id, filter, at) => {
-            client(&mut out, kind::SETTLED, id);
-            put_text(&mut out, filter.as_str());
-            out.put_u64(at.0);
-        }
-        RecordKey::Incoming(id, packet) => {
-            client(&mut out, kind::INCOMING, id);
-            out.put_u16(packet.get());
-        }
-        RecordKey::Message(id) => {
-            out.put_u8(kind::MESSAGE);
-            out.put_u64(id.0);
-        }
-        RecordKey::Log(filter) => {
-            out.put_u8(kind::LOG);
-            put_text(&mut out, filter.as_str());
-        }
-        RecordKey::Entry(filter, at) | RecordKey::GroupSettled(filter, at) => {
-            out.put_u8(if matches!(key, RecordKey::Entry(..)) { kind::ENTRY } else { kind::GROUP_SETTLED });
-            put_text(&mut out, filter.as_str());
-            out.put_u64(at.0);
-        }
-        RecordKey::Outgoing(id, packet) => {
-            client(&mut out, kind::OUTGOING, id);
-            out.put_u16(packet.get());
-        }
-        RecordKey::Retained(topic) => {
-            out.put_u8(kind::RETAINED);
-            put_text(&mut out, topic.as_str());
-        }
-        _ => return None,
-    }
-    Some(out)
-}
-
-/// The key that these bytes are.
-pub(crate) fn decode_key(bytes: &[u8]) -> Option<RecordKey> {
-    let mut rest = bytes;
-    let key = match rest.try_get_u8().ok()? {
-        kind::COUNTERS => RecordKey::Counters,
-        kind::SESSION => RecordKey::Session(client_id(&mut rest)?),
-        kind::SUBSCRIPTION => RecordKey::Subscription(client_id(&mut rest)?, filter(&mut rest)?),
-        kind::CURSOR => RecordKey::Cursor(client_id(&mut rest)?, filter(&mut rest)?),
-        kind::SETTLED => RecordKey::Settled(client_id(&mut rest)?, filter(&mut rest)?, position(&mut rest)?),
-        kind::INCOMING => RecordKey::Incoming(client_id(&mut rest)?, packet_id(&mut rest)?),
-        kind::MESSAGE => RecordKey::Message(MessageId(rest.try_get_u64().ok()?)),
-        kind::LOG => RecordKey::Log(filter(&mut rest)?),
-        kind::ENTRY => RecordKey::Entry(filter(&mut rest)?, position(&mut rest)?),
-        kind::GROUP_SETTLED => RecordKey::GroupSettled(filter(&mut rest)?, position(&mut rest)?),
-        kind::OUTGOING => RecordKey::Outgoing(client_id(&mut rest)?, packet_id(&mut rest)?),
-        kind::RETAINED => RecordKey::Retained(topic(text(&mut rest)?)?),
-        _ => return None,
-    };
-    rest.is_empty().then_some(key)
+fn checksum(table: Table, key: &[u8], body: &[u8]) -> u32 {
+    crc32c(&[&[table as u8], key, body])
 }
 
 /// A value in bytes, for the key whose bytes are `key`.
-pub(crate) fn encode_value(key: &[u8], record: &Record) -> Option<Vec<u8>> {
-    let mut out = vec![VERSION];
-    match record {
-        Record::Counters { last, deliveries } => {
-            out.put_u64(*last);
-            out.put_u64(*deliveries);
+pub(crate) fn encode(table: Table, key: &[u8], value: &Value) -> Vec<u8> {
+    let mut out = Vec::with_capacity(32);
+    out.put_u8(VERSION);
+    match value {
+        Value::Counters(Counters { last, deliveries, sessions, logs }) => {
+            for number in [last, deliveries, sessions, logs] {
+                out.put_u64(*number);
+            }
         }
-        Record::Session(record) => put_session(&mut out, record),
-        Record::Subscription { options, identifier } => {
+        Value::Session(record) => put_session(&mut out, record),
+        Value::Log(LogRecord { filter, start, swept }) => {
+            out.put_u64(*start);
+            out.put_u64(*swept);
+            if let Some(filter) = filter {
+                put_text(&mut out, filter.as_str());
+            }
+        }
+        Value::Subscription { options, identifier } => {
             let flags = [(options.no_local, 1 << 2), (options.retain_as_published, 1 << 3)];
             let flags = flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, bit)| all | bit);
             out.put_u8(options.qos as u8 | flags | (options.retain_handling as u8) << 4);
             out.put_u32(*identifier);
         }
-        Record::Cursor(at) | Record::Log(at) => out.put_u64(at.0),
-        Record::Mark => {}
-        Record::Message { message, expires_at } => put_message(&mut out, message, *expires_at),
-        Record::Entry(id) => out.put_u64(id.0),
-        Record::Outgoing { order, message, group, retain, identifiers, released } => {
+        Value::Cursor(at) => out.put_u64(*at),
+        Value::Mark => {}
+        Value::Outgoing(Outgoing { order, message, places, retain, identifiers, released }) => {
             out.put_u64(*order);
-            out.put_u64(message.0);
-            out.put_u8(u8::from(*retain) | u8::from(*released) << 1 | u8::from(group.is_some()) << 2);
-            if let Some(group) = group {
-                put_text(&mut out, group.as_str());
+            out.put_u64(*message);
+            out.put_u8(u8::from(*retain) | u8::from(*released) << 1);
+            out.put_u32(places.len() as u32);
+            for (filter, at) in places {
+                put_text(&mut out, filter.as_str());
+                out.put_u64(at.0);
             }
             for identifier in identifiers {
                 out.put_u32(*identifier);
             }
         }
-        _ => return None,
+        Value::References(count) => out.put_u32(*count),
+        Value::Entry(Entry { message, before, bytes }) => {
+            for number in [message, before, bytes] {
+                out.put_u64(*number);
+            }
+        }
+        Value::Message(kept) => put_message(&mut out, kept),
     }
-    let sum = crc32c(&[key, &out]);
+    let sum = checksum(table, key, &out);
     out.put_u32(sum);
-    Some(out)
+    out
 }
 
 /// The record that these bytes are, under the key that the bytes `key` are.
-pub(crate) fn decode_value(key: &[u8], value: &[u8]) -> Result<(RecordKey, Record), Damage> {
+pub(crate) fn decode(table: Table, key: &[u8], value: &[u8]) -> Result<(Key, Value), Damage> {
     let (body, sum) = value.split_last_chunk().ok_or(Damage::Checksum)?;
-    if crc32c(&[key, body]) != u32::from_be_bytes(*sum) {
+    if checksum(table, key, body) != u32::from_be_bytes(*sum) {
         return Err(Damage::Checksum);
     }
     let (version, mut rest) = body.split_first().ok_or(Damage::Parts)?;
     if *version != VERSION {
         return Err(Damage::Version(*version));
     }
-    let key = decode_key(key).ok_or(Damage::Parts)?;
-    let record = decode_parts(&key, &mut rest).filter(|_| rest.is_empty()).ok_or(Damage::Parts)?;
-    Ok((key, record))
+    let key = Key::decode(table, key).ok_or(Damage::Parts)?;
+    let value = parts(&key, &mut rest).filter(|_| rest.is_empty()).ok_or(Damage::Parts)?;
+    Ok((key, value))
 }
 
-fn decode_parts(key: &RecordKey, rest: &mut &[u8]) -> Option<Record> {
+fn parts(key: &Key, rest: &mut &[u8]) -> Option<Value> {
+    let number = |rest: &mut &[u8]| rest.try_get_u64().ok();
     Some(match key {
-        RecordKey::Counters => {
-            Record::Counters { last: rest.try_get_u64().ok()?, deliveries: rest.try_get_u64().ok()? }
+        Key::Counters => Value::Counters(Counters {
+            last: number(rest)?,
+            deliveries: number(rest)?,
+            sessions: number(rest)?,
+            logs: number(rest)?,
+        }),
+        Key::Session(_) => Value::Session(session(rest)?),
+        Key::Log(_) => {
+            let (start, swept) = (number(rest)?, number(rest)?);
+            let filter = if rest.is_empty() { None } else { Some(filter(rest)?) };
+            Value::Log(LogRecord { filter, start, swept })
         }
-        RecordKey::Session(client_id) => Record::Session(session(client_id.clone(), rest)?),
-        RecordKey::Subscription(..) => {
+        Key::Subscription(..) => {
             let bits = rest.try_get_u8().ok()?;
             let options = SubscriptionOptions {
                 qos: QoS::new(bits & 3)?,
@@ -204,33 +208,39 @@ fn decode_parts(key: &RecordKey, rest: &mut &[u8]) -> Option<Record> {
                     _ => return None,
                 },
             };
-            Record::Subscription { options, identifier: rest.try_get_u32().ok()? }
+            Value::Subscription { options, identifier: rest.try_get_u32().ok()? }
         }
-        RecordKey::Cursor(..) => Record::Cursor(position(rest)?),
-        RecordKey::Log(_) => Record::Log(position(rest)?),
-        RecordKey::Settled(..) | RecordKey::GroupSettled(..) | RecordKey::Incoming(..) => Record::Mark,
-        RecordKey::Message(_) | RecordKey::Retained(_) => message(rest)?,
-        RecordKey::Entry(..) => Record::Entry(MessageId(rest.try_get_u64().ok()?)),
-        RecordKey::Outgoing(..) => {
-            let (order, message) = (rest.try_get_u64().ok()?, MessageId(rest.try_get_u64().ok()?));
-            let flags = rest.try_get_u8().ok().filter(|flags| *flags < 8)?;
-            let group = if flags & 4 != 0 { Some(filter(rest)?) } else { None };
+        Key::Cursor(..) => Value::Cursor(number(rest)?),
+        Key::Settled(..) | Key::GroupSettled(..) | Key::Incoming(..) => Value::Mark,
+        Key::Outgoing(..) => {
+            let (order, message) = (number(rest)?, number(rest)?);
+            let flags = rest.try_get_u8().ok().filter(|flags| *flags < 4)?;
+            let mut places = Vec::new();
+            for _ in 0..rest.try_get_u32().ok()? {
+                places.push((filter(rest)?, Position(number(rest)?)));
+            }
             let mut identifiers = Vec::with_capacity(rest.len() / 4);
             while !rest.is_empty() {
                 identifiers.push(rest.try_get_u32().ok()?);
             }
             let (retain, released) = (flags & 1 != 0, flags & 2 != 0);
-            Record::Outgoing { order, message, group, retain, identifiers, released }
+            Value::Outgoing(Outgoing { order, message, places, retain, identifiers, released })
         }
-        _ => return None,
+        Key::References(_) => Value::References(rest.try_get_u32().ok()?),
+        Key::Entry(..) => {
+            Value::Entry(Entry { message: number(rest)?, before: number(rest)?, bytes: number(rest)? })
+        }
+        Key::Message(_) => Value::Message(message(rest)?),
+        Key::Retained(topic) => Value::Message(message(rest).filter(|kept| kept.message.topic == *topic)?),
     })
 }
 
 fn put_session(out: &mut Vec<u8>, record: &SessionRecord) {
-    let SessionRecord { client_id: _, identity, expiry, disconnected_at, will } = record;
+    let SessionRecord { client_id, identity, expiry, disconnected_at, will } = record;
     let parts = [identity.is_some(), disconnected_at.is_some(), will.is_some()];
     out.put_u8(parts.iter().enumerate().fold(0, |all, (bit, set)| all | u8::from(*set) << bit));
     out.put_u32(*expiry);
+    put_text(out, client_id.as_str());
     if let Some(identity) = identity {
         put_bytes(out, identity.as_bytes());
     }
@@ -245,9 +255,10 @@ fn put_session(out: &mut Vec<u8>, record: &SessionRecord) {
     }
 }
 
-fn session(client_id: ClientId, rest: &mut &[u8]) -> Option<SessionRecord> {
+fn session(rest: &mut &[u8]) -> Option<SessionRecord> {
     let flags = rest.try_get_u8().ok().filter(|flags| *flags < 8)?;
     let expiry = rest.try_get_u32().ok()?;
+    let client_id = ClientId::try_from(text(rest)?).ok()?;
     let identity = match flags & 1 {
         0 => None,
         _ => Some(std::str::from_utf8(bytes(rest)?).ok()?.to_owned()),
@@ -274,8 +285,8 @@ fn will(rest: &mut &[u8]) -> Option<Will> {
     })
 }
 
-fn put_message(out: &mut Vec<u8>, message: &Message, expires_at: Option<UnixTime>) {
-    let Message { topic, payload, qos, retain, properties, expires_at: _, publisher } = message;
+fn put_message(out: &mut Vec<u8>, Kept { message, expires_at }: &Kept) {
+    let Message { topic, payload, qos, retain, properties, expires_at: _, publisher } = &**message;
     out.reserve(topic.len() + payload.len() + properties.len() + 64);
     let parts = [*retain, expires_at.is_some(), publisher.is_some()];
     out.put_u8(parts.iter().enumerate().fold(*qos as u8, |all, (bit, set)| all | u8::from(*set) << (bit + 2)));
@@ -291,7 +302,7 @@ fn put_message(out: &mut Vec<u8>, message: &Message, expires_at: Option<UnixTime
 }
 
 /// Takes all of `rest`, whose end is that of the payload.
-fn message(rest: &mut &[u8]) -> Option<Record> {
+fn message(rest: &mut &[u8]) -> Option<Kept> {
     let flags = rest.try_get_u8().ok().filter(|flags| *flags < 32)?;
     let topic = topic(text(rest)?)?;
     let expires_at = match flags & 8 {
@@ -306,7 +317,7 @@ fn message(rest: &mut &[u8]) -> Option<Record> {
     let payload = Bytes::copy_from_slice(std::mem::take(rest));
     let (qos, retain) = (QoS::new(flags & 3)?, flags & 4 != 0);
     let message = Arc::new(Message { topic, payload, qos, retain, properties, expires_at: None, publisher });
-    Some(Record::Message { message, expires_at })
+    Some(Kept { message, expires_at })
 }
 
 /// Properties are kept as they stand on the wire. The codec of packets is the one judge of them, so it is asked with a
@@ -384,10 +395,6 @@ fn bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(bytes)
 }
 
-fn client_id(rest: &mut &[u8]) -> Option<ClientId> {
-    ClientId::try_from(text(rest)?).ok()
-}
-
 fn filter(rest: &mut &[u8]) -> Option<TopicFilter> {
     TopicFilter::try_from(text(rest)?).ok()
 }
@@ -396,10 +403,3 @@ fn topic(text: &str) -> Option<TopicName> {
     TopicName::try_from(text).ok()
 }
 
-fn packet_id(rest: &mut &[u8]) -> Option<PacketId> {
-    PacketId::new(rest.try_get_u16().ok()?)
-}
-
-fn position(rest: &mut &[u8]) -> Option<Position> {
-    rest.try_get_u64().ok().map(Position)
-}
