@@ -322,7 +322,7 @@ fn message(rest: &mut &[u8]) -> Option<Kept> {
 
 /// Properties are kept as they stand on the wire. The codec of packets is the one judge of them, so it is asked with a
 /// PUBLISH around them.
-fn message_properties(raw: &[u8]) -> Option<Properties> {
+pub(crate) fn message_properties(raw: &[u8]) -> Option<Properties> {
     if raw.is_empty() {
         return Some(Properties::new());
     }
@@ -336,7 +336,7 @@ fn message_properties(raw: &[u8]) -> Option<Properties> {
 }
 
 /// The same with a CONNECT around them.
-fn will_properties(raw: &[u8]) -> Option<Properties> {
+pub(crate) fn will_properties(raw: &[u8]) -> Option<Properties> {
     if raw.is_empty() {
         return Some(Properties::new());
     }
