@@ -13,7 +13,7 @@ use mqtt_proto::{
     Will,
 };
 use mqtt_session::UnixTime;
-use mqtt_session::broker::{Message, MessageId, Position, Record, RecordKey, SessionRecord};
+use mqtt_session::broker::{LogHead, Message, MessageId, Position, Record, RecordKey, SessionRecord};
 use std::fmt;
 use std::sync::Arc;
 
@@ -148,16 +148,23 @@ pub(crate) fn encode_value(key: &[u8], record: &Record) -> Option<Vec<u8>> {
             out.put_u8(options.qos as u8 | flags | (options.retain_handling as u8) << 4);
             out.put_u32(*identifier);
         }
-        Record::Cursor(at) | Record::Log(at) => out.put_u64(at.0),
+        Record::Cursor(at) => out.put_u64(at.0),
+        Record::Log(head) => {
+            out.put_u64(head.start.0);
+            out.put_u64(head.end.0);
+            out.put_u64(head.bytes);
+        }
         Record::Mark => {}
         Record::Message { message, expires_at } => put_message(&mut out, message, *expires_at),
         Record::Entry(id) => out.put_u64(id.0),
-        Record::Outgoing { order, message, group, retain, identifiers, released } => {
+        Record::Outgoing { order, message, places, retain, identifiers, released } => {
             out.put_u64(*order);
             out.put_u64(message.0);
-            out.put_u8(u8::from(*retain) | u8::from(*released) << 1 | u8::from(group.is_some()) << 2);
-            if let Some(group) = group {
-                put_text(&mut out, group.as_str());
+            out.put_u8(u8::from(*retain) | u8::from(*released) << 1);
+            out.put_u32(u32::try_from(places.len()).ok()?);
+            for (filter, at) in places {
+                put_text(&mut out, filter.as_str());
+                out.put_u64(at.0);
             }
             for identifier in identifiers {
                 out.put_u32(*identifier);
@@ -207,20 +214,26 @@ fn decode_parts(key: &RecordKey, rest: &mut &[u8]) -> Option<Record> {
             Record::Subscription { options, identifier: rest.try_get_u32().ok()? }
         }
         RecordKey::Cursor(..) => Record::Cursor(position(rest)?),
-        RecordKey::Log(_) => Record::Log(position(rest)?),
+        RecordKey::Log(_) => {
+            let (start, end) = (position(rest)?, position(rest)?);
+            Record::Log(LogHead { start, end, bytes: rest.try_get_u64().ok()? })
+        }
         RecordKey::Settled(..) | RecordKey::GroupSettled(..) | RecordKey::Incoming(..) => Record::Mark,
         RecordKey::Message(_) | RecordKey::Retained(_) => message(rest)?,
         RecordKey::Entry(..) => Record::Entry(MessageId(rest.try_get_u64().ok()?)),
         RecordKey::Outgoing(..) => {
             let (order, message) = (rest.try_get_u64().ok()?, MessageId(rest.try_get_u64().ok()?));
-            let flags = rest.try_get_u8().ok().filter(|flags| *flags < 8)?;
-            let group = if flags & 4 != 0 { Some(filter(rest)?) } else { None };
+            let flags = rest.try_get_u8().ok().filter(|flags| *flags < 4)?;
+            let mut places = Vec::new();
+            for _ in 0..rest.try_get_u32().ok()? {
+                places.push((filter(rest)?, position(rest)?));
+            }
             let mut identifiers = Vec::with_capacity(rest.len() / 4);
             while !rest.is_empty() {
                 identifiers.push(rest.try_get_u32().ok()?);
             }
             let (retain, released) = (flags & 1 != 0, flags & 2 != 0);
-            Record::Outgoing { order, message, group, retain, identifiers, released }
+            Record::Outgoing { order, message, places, retain, identifiers, released }
         }
         _ => return None,
     })

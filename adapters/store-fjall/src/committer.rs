@@ -6,7 +6,7 @@
 use crate::Durability;
 use crate::codec;
 use crate::folder::{Disk, fits};
-use mqtt_session::broker::{Completion, MemoryStore, RecordKey, StoreBatch};
+use mqtt_session::broker::{Completion, LoadRequest, MemoryStore, RecordKey, StoreBatch};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -14,6 +14,12 @@ use std::time::Duration;
 const GROUP: usize = 1024;
 /// How long after a failed commit it is tried again, when no batch comes before.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// What the committer is to do.
+pub(crate) enum Task {
+    Write(StoreBatch),
+    Load(LoadRequest),
+}
 
 pub(crate) struct Committer<D> {
     pub(crate) disk: D,
@@ -31,16 +37,22 @@ impl<D: Disk> Committer<D> {
     }
 
     /// Commits what comes until nobody is left to send more.
-    pub(crate) fn run(mut self, batches: &Receiver<StoreBatch>, mut done: impl FnMut(Completion)) {
+    pub(crate) fn run(mut self, tasks: &Receiver<Task>, mut done: impl FnMut(Completion)) {
         loop {
             let first = if self.dirty.is_empty() {
-                batches.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                tasks.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                batches.recv_timeout(RETRY)
+                tasks.recv_timeout(RETRY)
             };
             match first {
                 Ok(first) => {
-                    let group: Vec<_> = std::iter::once(first).chain(batches.try_iter().take(GROUP - 1)).collect();
+                    let mut group = Vec::new();
+                    for task in std::iter::once(first).chain(tasks.try_iter().take(GROUP - 1)) {
+                        match task {
+                            Task::Write(batch) => group.push(batch),
+                            Task::Load(request) => done(Completion::Loaded(self.contents.load(&request))),
+                        }
+                    }
                     self.group(&group, &mut done);
                 }
                 Err(RecvTimeoutError::Timeout) => _ = self.commit(),

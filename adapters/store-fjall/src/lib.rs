@@ -19,9 +19,9 @@ mod folder;
 
 pub use error::OpenError;
 
-use committer::Committer;
+use committer::{Committer, Task};
 use folder::{Folder, NAMED};
-use mqtt_session::broker::{Completion, MemoryStore, StoreBatch};
+use mqtt_session::broker::{Completion, LoadRequest, MemoryStore, StoreBatch};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -100,7 +100,7 @@ enum Running {
     /// Not started.
     Not(Option<Box<Waiting>>),
     /// The way to the committer, and its end.
-    Committer(Option<SyncSender<StoreBatch>>, Option<JoinHandle<()>>),
+    Committer(Option<SyncSender<Task>>, Option<JoinHandle<()>>),
 }
 
 struct Waiting(Committer<Folder>);
@@ -145,9 +145,18 @@ impl FjallStore {
     /// to take it.
     pub fn write(&mut self, batch: StoreBatch) {
         if let Running::Committer(Some(sender), _) = &self.running
-            && sender.send(batch).is_err()
+            && sender.send(Task::Write(batch)).is_err()
         {
             tracing::error!("the store has stopped: nothing is acknowledged any more");
+        }
+    }
+
+    /// Hands a question for a part of a log to the committer.
+    pub fn load(&mut self, request: LoadRequest) {
+        if let Running::Committer(Some(sender), _) = &self.running
+            && sender.send(Task::Load(request)).is_err()
+        {
+            tracing::error!("the store has stopped: nothing is read any more");
         }
     }
 }

@@ -2,7 +2,7 @@
 use crate::codec::{Damage, decode_key, decode_value, encode_key, encode_value};
 use mqtt_proto::{ClientId, PacketId, TopicFilter, TopicName};
 use mqtt_session::UnixTime;
-use mqtt_session::broker::{Message, MessageId, Position, Record, RecordKey};
+use mqtt_session::broker::{LogHead, Message, MessageId, Position, Record, RecordKey};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn samples() -> Vec<(RecordKey, Record)> {
     let outgoing = Record::Outgoing {
         order: 1,
         message: MessageId(2),
-        group: Some(filter.clone()),
+        places: vec![(filter.clone(), Position(4))],
         retain: true,
         identifiers: vec![3, 4],
         released: true,
@@ -26,7 +26,7 @@ fn samples() -> Vec<(RecordKey, Record)> {
         (RecordKey::Settled(client.clone(), filter.clone(), Position(1)), Record::Mark),
         (RecordKey::Incoming(client.clone(), id), Record::Mark),
         (RecordKey::Message(MessageId(77)), kept.clone()),
-        (RecordKey::Log(filter.clone()), Record::Log(Position(3))),
+        (RecordKey::Log(filter.clone()), Record::Log(LogHead { start: Position(3), end: Position(5), bytes: 9 })),
         (RecordKey::Entry(filter.clone(), Position(4)), Record::Entry(MessageId(77))),
         (RecordKey::GroupSettled(filter, Position(4)), Record::Mark),
         (RecordKey::Outgoing(client, id), outgoing),
