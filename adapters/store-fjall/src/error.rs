@@ -21,6 +21,8 @@ pub enum OpenError {
     Foreign(PathBuf),
     /// There is no such folder.
     Missing(PathBuf),
+    /// It has contents already.
+    NotEmpty(PathBuf),
     /// The database below the records cannot be read, and a new one cannot be made of it.
     Damaged {
         /// The folder.
@@ -87,6 +89,9 @@ impl fmt::Display for OpenError {
                 write!(f, "{}: this folder holds something else; choose another one", path.display())
             }
             Self::Missing(path) => write!(f, "{}: there is no such folder", path.display()),
+            Self::NotEmpty(path) => {
+                write!(f, "{}: this folder has contents already; choose a new one", path.display())
+            }
             Self::Damaged { path, why } => write!(
                 f,
                 "{}: the database in this folder cannot be read ({why}); move the folder away and restore a copy",

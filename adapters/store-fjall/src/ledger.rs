@@ -103,7 +103,7 @@ impl<D: Disk> Ledger<D> {
             }
             StoreOp::SubscriptionEnd(client_id, filter) => self.unsubscribe(client_id, filter),
             StoreOp::Message(id, message) => self.add_message(id.0, Kept::new(message, now, wall)),
-            StoreOp::Append(filter, at, id) => self.append(filter, at.0, id.0),
+            StoreOp::Append(filter, at, id) => _ = self.append(filter, at.0, id.0),
             StoreOp::Trim(filter, start) => self.trim(filter, start.0),
             StoreOp::Cursor(client_id, filter, at) => self.move_cursor(client_id, filter, at.0),
             StoreOp::Settled(Some(client_id), filter, at) => self.settle(client_id, filter, at.0),
@@ -135,7 +135,7 @@ impl<D: Disk> Ledger<D> {
                 self.used(id.0);
                 self.records.put(Key::Retained(message.topic.clone()), Value::Message(Kept::new(message, now, wall)));
             }
-            StoreOp::RetainedEnd(topic) => self.records.remove(Key::Retained(topic.clone())),
+            StoreOp::RetainedEnd(topic) => _ = self.records.remove(Key::Retained(topic.clone())),
             op => tracing::error!(?op, "the store does not know this operation: this is a bug, please report it"),
         }
     }
@@ -147,7 +147,7 @@ impl<D: Disk> Ledger<D> {
 
     // Sessions
 
-    fn put_session(&mut self, record: &SessionRecord) {
+    pub(crate) fn put_session(&mut self, record: &SessionRecord) {
         let session = self.names.session(&record.client_id).unwrap_or_else(|| {
             self.counters.sessions += 1;
             self.names.add_session(record.client_id.clone(), self.counters.sessions);
@@ -182,7 +182,7 @@ impl<D: Disk> Ledger<D> {
         }
     }
 
-    fn subscribe(&mut self, client_id: &ClientId, filter: &TopicFilter, options: SubscriptionOptions, identifier: u32) {
+    pub(crate) fn subscribe(&mut self, client_id: &ClientId, filter: &TopicFilter, options: SubscriptionOptions, identifier: u32) {
         let Some(session) = self.names.session(client_id) else { return };
         let log = self.log_for(filter);
         let key = Key::Subscription(session, log);
@@ -208,7 +208,7 @@ impl<D: Disk> Ledger<D> {
         self.lose_subscriber(log);
     }
 
-    fn move_cursor(&mut self, client_id: &ClientId, filter: &TopicFilter, at: u64) {
+    pub(crate) fn move_cursor(&mut self, client_id: &ClientId, filter: &TopicFilter, at: u64) {
         self.used(at);
         let (Some(session), Some(log)) = (self.names.session(client_id), self.names.log(filter)) else { return };
         self.records.put(Key::Cursor(session, log), Value::Cursor(at));
@@ -224,7 +224,7 @@ impl<D: Disk> Ledger<D> {
         }
     }
 
-    fn settle(&mut self, client_id: &ClientId, filter: &TopicFilter, at: u64) {
+    pub(crate) fn settle(&mut self, client_id: &ClientId, filter: &TopicFilter, at: u64) {
         let (Some(session), Some(log)) = (self.names.session(client_id), self.names.log(filter)) else { return };
         if self.records.has(&Key::Cursor(session, log)) && self.settled.entry((session, log)).or_default().insert(at) {
             self.records.put(Key::Settled(session, log, at), Value::Mark);
@@ -267,7 +267,7 @@ impl<D: Disk> Ledger<D> {
     // Messages
 
     /// A message that nobody refers to yet: it is written only if somebody does before the commit.
-    fn add_message(&mut self, id: u64, kept: Kept) {
+    pub(crate) fn add_message(&mut self, id: u64, kept: Kept) {
         let known = id <= self.counters.last && self.records.has(&Key::Message(id));
         self.used(id);
         if !known {
@@ -284,7 +284,7 @@ impl<D: Disk> Ledger<D> {
         }
     }
 
-    fn refer(&mut self, id: u64) {
+    pub(crate) fn refer(&mut self, id: u64) {
         if let Some(count) = self.references(id) {
             self.records.put(Key::References(id), Value::References(count.saturating_add(1)));
         }
@@ -318,16 +318,27 @@ impl<D: Disk> Ledger<D> {
         })
     }
 
-    fn append(&mut self, filter: &TopicFilter, at: u64, message: u64) {
+    /// Makes a log that begins at `start`.
+    pub(crate) fn begin_log(&mut self, filter: &TopicFilter, start: u64) {
+        self.used(start);
+        let log = self.log_for(filter);
+        if let Some(head) = self.logs.get_mut(&log).filter(|head| head.end == 0) {
+            (head.start, head.swept) = (start, start);
+            self.records.put(Key::Log(log), head.record());
+        }
+    }
+
+    /// `false`: the log is further already.
+    pub(crate) fn append(&mut self, filter: &TopicFilter, at: u64, message: u64) -> bool {
         self.used(at + 1);
         let log = self.log_for(filter);
         let bytes = match self.records.get(&Key::Message(message)) {
             Some(Value::Message(kept)) => kept.message.cost(),
             _ => 0,
         };
-        let Some(head) = self.logs.get_mut(&log) else { return };
+        let Some(head) = self.logs.get_mut(&log) else { return false };
         if at < head.end.max(head.start) {
-            return; // a repetition
+            return false; // a repetition
         }
         if head.end <= head.written {
             self.appended.push(log);
@@ -344,6 +355,7 @@ impl<D: Disk> Ledger<D> {
         self.live += bytes;
         self.records.put_new(Key::Entry(log, at), Value::Entry(entry));
         self.refer(message);
+        true
     }
 
     fn trim(&mut self, filter: &TopicFilter, start: u64) {
@@ -366,7 +378,7 @@ impl<D: Disk> Ledger<D> {
         }
     }
 
-    fn settle_group(&mut self, filter: &TopicFilter, at: u64) {
+    pub(crate) fn settle_group(&mut self, filter: &TopicFilter, at: u64) {
         let Some(log) = self.names.log(filter) else { return };
         let Some(head) = self.logs.get_mut(&log) else { return };
         if at >= head.start && head.settled.insert(at) {

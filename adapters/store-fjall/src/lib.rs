@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod check;
 mod checksum;
 mod committer;
 mod disk;
@@ -29,14 +30,19 @@ mod reader;
 mod reclaim;
 mod records;
 mod salvage;
+mod transfer;
 mod value;
 
+pub use check::Checked;
 pub use error::OpenError;
+pub use transfer::{Exported, ImportError};
 
 use committer::{Committer, Work};
-use folder::Folder;
+use folder::{Folder, Place};
+use ledger::Ledger;
 use mqtt_session::broker::{Completion, Contents, LoadRequest, StoreBatch};
 use reader::Reader;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -134,14 +140,32 @@ impl FjallStore {
         Ok((Self { waiting: Some(committer), running: None }, contents, report))
     }
 
+    /// Reads all of a folder that no broker uses, and changes none of its records. Memory: a few bytes for each message.
+    pub fn check(path: &Path) -> Result<Checked, OpenError> {
+        check::check(&opening::existing(path)?)
+    }
+
+    /// Writes the contents of a folder that no broker uses as lines of JSON; changes nothing.
+    pub fn export(path: &Path, out: &mut dyn Write) -> Result<Exported, OpenError> {
+        let place = opening::existing(path)?;
+        let mut ledger = Ledger::empty(opening::folder(&place)?);
+        transfer::export(&mut ledger, path, out)
+    }
+
+    /// Reads what [`export`](Self::export) has written into a folder that is empty or missing; gives the number of lines.
+    pub fn import(path: &Path, lines: impl BufRead) -> Result<u64, ImportError> {
+        let place = Arc::new(Place::take(path).map_err(ImportError::Folder)?);
+        if place.database().exists() {
+            return Err(ImportError::Folder(OpenError::NotEmpty(path.to_owned())));
+        }
+        let mut ledger = Ledger::empty(opening::folder(&place).map_err(ImportError::Folder)?);
+        transfer::import(&mut ledger, path, lines)
+    }
+
     /// Starts the store, which reports to `done` from its own threads: that must not block for long. Once.
     pub fn start(&mut self, done: impl FnMut(Completion) + Send + 'static) -> std::io::Result<()> {
         let Some(mut committer) = self.waiting.take() else { return Ok(()) };
         let done = Arc::new(Mutex::new(done));
-        let report = move |done: &Arc<Mutex<_>>, completion| {
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            (*done)(completion);
-        };
         let thread = |name: &str| std::thread::Builder::new().name(format!("mqtt-store-{name}"));
         let (batches, work) = sync_channel(WAITING);
         let (loads, requests) = channel();
@@ -156,8 +180,8 @@ impl FjallStore {
         committer.reclaim = Some(reclaim);
         let to_reader = done.clone();
         let threads = [
-            thread("read").spawn(move || reader.run(&requests, |answer| report(&to_reader, answer)))?,
-            thread("commit").spawn(move || committer.run(&work, |answer| report(&done, answer)))?,
+            thread("read").spawn(move || reader.run(&requests, |answer| tell(&to_reader, answer)))?,
+            thread("commit").spawn(move || committer.run(&work, |answer| tell(&done, answer)))?,
             thread("reclaim").spawn(move || reclaim::run(&shared, &asked))?,
         ];
         self.running = Some(Running { batches, loads, threads });
@@ -183,6 +207,11 @@ impl FjallStore {
             tracing::error!("the store has stopped: nothing is read any more");
         }
     }
+}
+
+fn tell(done: &Mutex<impl FnMut(Completion)>, completion: Completion) {
+    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+    (*done)(completion);
 }
 
 /// Waits until everything that was written is committed.

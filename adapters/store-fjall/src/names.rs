@@ -77,14 +77,14 @@ impl Names {
     /// All sessions, in the order of their names.
     pub(crate) fn all_sessions(&self) -> Vec<(ClientId, SessionNumber)> {
         let mut all: Vec<_> = self.read().sessions.iter().map(|(name, number)| (name.clone(), *number)).collect();
-        all.sort_unsmaps();
+        all.sort_unstable();
         all
     }
 
     /// All logs, in the order of their filters.
     pub(crate) fn all_logs(&self) -> Vec<(TopicFilter, LogNumber)> {
         let mut all: Vec<_> = self.read().logs.iter().map(|(name, number)| (name.clone(), *number)).collect();
-        all.sort_unsmaps();
+        all.sort_unstable();
         all
     }
 }

@@ -46,17 +46,28 @@ pub(crate) fn open(path: &Path) -> Result<(Ledger<Folder>, Contents, Opened), Op
     Ok((ledger, contents, report))
 }
 
+/// A folder that is there.
+pub(crate) fn existing(path: &Path) -> Result<Arc<Place>, OpenError> {
+    if !path.is_dir() {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    Ok(Arc::new(Place::take(path)?))
+}
+
+/// Its database as a disk.
+pub(crate) fn folder(place: &Arc<Place>) -> Result<Folder, OpenError> {
+    Ok(Folder { place: place.clone(), shared: Shared::new(open_database(place)?) })
+}
+
 /// Opens the database, and reads what a broker begins with.
 fn attempt(place: &Arc<Place>, report: &mut Opened) -> Result<(Ledger<Folder>, Contents), OpenError> {
-    let database = open_database(place)?;
-    let folder = Folder { place: place.clone(), shared: Shared::new(database) };
-    let mut ledger = Ledger::empty(folder);
+    let mut ledger = Ledger::empty(folder(place)?);
     let contents = boot(&mut ledger, report).map_err(|error| error.into_open(place.path()))?;
     Ok((ledger, contents))
 }
 
 /// Opens the database, if nothing is wrong with it: it would itself remove what it does not understand.
-pub(crate) fn open_database(place: &Place) -> Result<Open, OpenError> {
+fn open_database(place: &Place) -> Result<Open, OpenError> {
     let path = place.database();
     let damaged = |why: String| OpenError::Damaged { path: path.clone(), why };
     if path.exists() {

@@ -329,7 +329,7 @@ pub(crate) fn message_properties(raw: &[u8]) -> Option<Properties> {
     let mut body = BytesMut::from(&[0, 1, b'x'][..]);
     put_var_int(&mut body, raw.len());
     body.extend_from_slice(raw);
-    match decode(Decoder::client(mqtt_proto::Version::V5, u32::MAX), 0x30, &body, Some(&[0x20, 3, 0, 0, 0]))? {
+    match packet(Decoder::client(mqtt_proto::Version::V5, u32::MAX), 0x30, &body, Some(&[0x20, 3, 0, 0, 0]))? {
         Packet::Publish(publish) => Some(publish.properties.compact()),
         _ => None,
     }
@@ -344,14 +344,14 @@ pub(crate) fn will_properties(raw: &[u8]) -> Option<Properties> {
     put_var_int(&mut body, raw.len());
     body.extend_from_slice(raw);
     body.extend_from_slice(&[0, 1, b'x', 0, 0]);
-    match decode(Decoder::server(u32::MAX), 0x10, &body, None)? {
+    match packet(Decoder::server(u32::MAX), 0x10, &body, None)? {
         Packet::Connect(connect) => connect.will.map(|will| will.properties.compact()),
         _ => None,
     }
 }
 
 /// The packet with this header and body, behind another one if the order of packets asks for it.
-fn decode(mut decoder: Decoder, header: u8, body: &[u8], before: Option<&[u8]>) -> Option<Packet> {
+fn packet(mut decoder: Decoder, header: u8, body: &[u8], before: Option<&[u8]>) -> Option<Packet> {
     let mut frame = BytesMut::from(before.unwrap_or_default());
     if before.is_some() {
         decoder.decode(&mut frame).ok()?;

@@ -4,7 +4,7 @@
 use crate::cli::StoreCommand;
 use crate::exit::Failure;
 use mqtt_store_fjall::{FjallStore, OpenError, Opened};
-use mqtt_tokio::broker::{Config, MemoryStore, Store, StoreBatch, StoreDone};
+use mqtt_tokio::broker::{Config, Contents, LoadRequest, Store, StoreBatch, StoreDone};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -37,10 +37,14 @@ impl Store for Folder {
     fn write(&mut self, batch: StoreBatch) {
         self.0.write(batch);
     }
+
+    fn load(&mut self, request: LoadRequest) {
+        self.0.load(request);
+    }
 }
 
 /// Opens the folder of a broker; the text says what was found.
-pub(crate) fn open(dir: &Path, durability: Durability) -> Result<(Box<dyn Store>, MemoryStore, String), Failure> {
+pub(crate) fn open(dir: &Path, durability: Durability) -> Result<(Box<dyn Store>, Contents, String), Failure> {
     let (level, kept) = match durability {
         Durability::Memory => (mqtt_store_fjall::Durability::Memory, "acknowledged at once, written soon"),
         Durability::Os => (mqtt_store_fjall::Durability::Os, "acknowledged when the operating system has it"),
@@ -59,7 +63,7 @@ pub(crate) fn open(dir: &Path, durability: Durability) -> Result<(Box<dyn Store>
         report.took.as_millis(),
         summary(&report)
     );
-    Ok((Box::new(Folder(store)), contents, text))
+    Ok((Box::new(Folder(store)), contents.contents(), text))
 }
 
 /// Lowers limits to what the store can hold.

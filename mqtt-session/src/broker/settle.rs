@@ -3,6 +3,7 @@
 //!
 //! Invariants: a message is settled once; the cursor of a log never moves past an entry that is not settled.
 use super::connection::{Fault, Reply, ack};
+use super::log::Removed;
 use super::session::{Origin, Stage};
 use super::{Broker, Event, Position, StoreOp};
 use mqtt_proto::{Ack, Packet, PacketId, QoS, ReasonCode};
@@ -42,10 +43,21 @@ impl Broker {
         let Some(log) = self.logs.get_mut(key) else { return };
         let removed = log.trim();
         if removed.entries > 0 {
-            self.stats.queued -= removed.entries;
-            self.stats.queued_bytes -= removed.bytes;
             self.store.push(StoreOp::Trim(log.filter.clone(), log.start()));
+            if removed.spilled > 0 {
+                self.loads.trim(key, log.start());
+            }
+            self.note_removed(&removed);
         }
+    }
+
+    /// Counts entries that are gone from a log.
+    pub(super) fn note_removed(&mut self, removed: &Removed) {
+        self.stats.queued -= removed.entries;
+        self.stats.queued_bytes -= removed.bytes;
+        self.stats.memory_bytes -= removed.freed;
+        self.stats.spilled -= removed.spilled;
+        self.stats.spilled_bytes -= removed.bytes - removed.freed;
     }
 
     /// PUBACK: a QoS 1 message reached the client.
@@ -120,6 +132,7 @@ impl Broker {
             conn.sending = conn.sending.saturating_sub(1); // [MQTT-4.9.0-2]
         }
         self.stats.inflight -= 1;
+        self.under_way_bytes -= inflight.message.cost();
         if session.durable && inflight.head.qos == QoS::ExactlyOnce {
             let client_id = session.client_id.clone();
             self.store.push(StoreOp::OutgoingEnd(client_id, ack.id));

@@ -1,4 +1,1 @@
-//! What needs a look inside: codec, damage, and a disk that fails.
-mod codec;
-mod damage;
-mod failing;
+

@@ -161,7 +161,7 @@ impl Numbers {
                         client_id: client(who),
                         id: PacketId::new(id).unwrap(),
                         message: message_id,
-                        group: group.then(|| filter(2)),
+                        places: group.then(|| (filter(2), Position(self.last))).into_iter().collect(),
                         retain: group,
                         identifiers: vec![1, 200_000],
                     });
