@@ -23,6 +23,8 @@ pub(crate) struct Ledger<D> {
     pub(crate) records: Records<D>,
     pub(crate) names: Names,
     pub(crate) counters: Counters,
+    /// The counters as the last commit took them.
+    sealed: Counters,
     pub(crate) logs: HashMap<LogNumber, Head>,
     /// Positions that sessions are done with ahead of their cursors.
     pub(crate) settled: HashMap<(SessionNumber, LogNumber), BTreeSet<u64>>,
@@ -78,6 +80,7 @@ impl<D: Disk> Ledger<D> {
             records: Records::new(disk, names.clone()),
             names,
             counters: Counters::default(),
+            sealed: Counters::default(),
             logs: HashMap::new(),
             settled: HashMap::new(),
             unswept: VecDeque::new(),
@@ -462,7 +465,7 @@ impl<D: Disk> Ledger<D> {
                 head.written = head.end;
             }
         }
-        if self.records.len() > 0 {
+        if std::mem::replace(&mut self.sealed, self.counters) != self.counters {
             self.records.put(Key::Counters, Value::Counters(self.counters));
         }
     }

@@ -69,11 +69,6 @@ impl Names {
         }
     }
 
-    /// Number of sessions.
-    pub(crate) fn sessions(&self) -> usize {
-        self.read().sessions.len()
-    }
-
     /// All sessions, in the order of their names.
     pub(crate) fn all_sessions(&self) -> Vec<(ClientId, SessionNumber)> {
         let mut all: Vec<_> = self.read().sessions.iter().map(|(name, number)| (name.clone(), *number)).collect();

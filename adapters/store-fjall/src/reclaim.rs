@@ -12,9 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// Bytes that are worth it.
-const WORTH: u64 = 64 << 20;
-/// What an entry takes beside its message, in the queue and in front of it.
-pub(crate) const OVERHEAD: u64 = 100;
+const WORTH: u64 = 32 << 20;
 
 /// Whether to reclaim now.
 pub(crate) fn is_due(removed: u64, live: u64) -> bool {
