@@ -46,21 +46,26 @@ pub(crate) fn message() -> impl Strategy<Value = Arc<Message>> {
 
 pub(crate) fn session() -> impl Strategy<Value = (u8, SessionRecord)> {
     (0_u8..3, any::<u32>(), prop::option::of(any::<u64>()), any::<bool>(), any::<bool>()).prop_map(
-        |(number, expiry, at, identity, will)| (number, SessionRecord {
-            client_id: client(number),
-            identity: identity.then(|| "Ann".to_owned()),
-            expiry,
-            disconnected_at: at.map(UnixTime::from_millis),
-            will: will.then(|| {
-                Arc::new(Will {
-                    qos: QoS::ExactlyOnce,
-                    retain: true,
-                    topic: TopicName::from_static("gone"),
-                    payload: Bytes::from_static(b"\0\xff"),
-                    properties: Properties::builder().with(Property::WillDelayInterval(7)).build(),
-                })
-            }),
-        }),
+        |(number, expiry, at, identity, will)| {
+            (
+                number,
+                SessionRecord {
+                    client_id: client(number),
+                    identity: identity.then(|| "Ann".to_owned()),
+                    expiry,
+                    disconnected_at: at.map(UnixTime::from_millis),
+                    will: will.then(|| {
+                        Arc::new(Will {
+                            qos: QoS::ExactlyOnce,
+                            retain: true,
+                            topic: TopicName::from_static("gone"),
+                            payload: Bytes::from_static(b"\0\xff"),
+                            properties: Properties::builder().with(Property::WillDelayInterval(7)).build(),
+                        })
+                    }),
+                },
+            )
+        },
     )
 }
 

@@ -89,7 +89,8 @@ pub fn repeated_batches<H: Harness>() {
 }
 
 fn run<S: Strategy>(strategy: &S, test: impl Fn(S::Value)) {
-    let mut runner = TestRunner::new(Config { cases: 16, failure_persistence: None, max_shrink_iters: 300, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: 16, failure_persistence: None, max_shrink_iters: 300, ..Config::default() });
     let result = runner.run(strategy, |value| {
         test(value);
         Ok(())
@@ -166,8 +167,13 @@ fn message(topic: &'static str, payload: Vec<u8>) -> Arc<Message> {
 /// A session of client 0 that subscribes filters.
 fn subscribed(filters: &[u8]) -> Vec<StoreOp> {
     let client_id = client(0);
-    let record =
-        SessionRecord { client_id: client_id.clone(), identity: None, expiry: u32::MAX, disconnected_at: None, will: None };
+    let record = SessionRecord {
+        client_id: client_id.clone(),
+        identity: None,
+        expiry: u32::MAX,
+        disconnected_at: None,
+        will: None,
+    };
     let subscription = |number: &u8| StoreOp::Subscription {
         client_id: client_id.clone(),
         filter: filter(*number),
@@ -313,10 +319,8 @@ pub fn ends_of_logs<H: Harness>() {
 /// Expiry is kept on the clock that survives a restart.
 pub fn expiry_across_restarts<H: Harness>() {
     let (mut store, mut numbers) = (H::create(), Numbers::default());
-    let expiring = Message {
-        expires_at: Some(Instant::from_secs(70)),
-        ..Message::new(TopicName::from_static("a/b"), vec![1])
-    };
+    let expiring =
+        Message { expires_at: Some(Instant::from_secs(70)), ..Message::new(TopicName::from_static("a/b"), vec![1]) };
     let mut ops = subscribed(&[0]);
     ops.extend([StoreOp::Message(MessageId(1), Arc::new(expiring)), append(0, 0, 1)]);
     let now = UnixTime::from_millis(1_800_000_000_000);

@@ -207,7 +207,7 @@ impl<D: Disk> Boot<'_, D> {
             let Some(pair) = pair else { return Ok(None) };
             match value::decode(Table::Queue, &pair.0, &pair.1) {
                 Ok((Key::Entry(_, at), Value::Entry(entry))) => return Ok(Some((at, entry))),
-                Ok((Key::Entry(..), _)) | Ok(_) => return Ok(None),
+                Ok(_) => return Ok(None),
                 Err(damage) => {
                     if last {
                         until = pair.0.to_vec();

@@ -117,7 +117,9 @@ impl Check {
     fn entries(&mut self) {
         let (from, until) = (Key::Entry(0, 0).encode(), Key::Message(0).encode());
         self.range(Table::Queue, from, &until, |check, key, value| {
-            let Some((Key::Entry(log, at), Value::Entry(entry))) = check.decode(Table::Queue, key, value) else { return };
+            let Some((Key::Entry(log, at), Value::Entry(entry))) = check.decode(Table::Queue, key, value) else {
+                return;
+            };
             *check.referred.entry(entry.message).or_default() += 1;
             let head = check.ledger.logs.get(&log);
             let live = head.is_some_and(|head| head.filter.is_some() && at >= head.start);
@@ -150,7 +152,9 @@ impl Check {
                 several.insert(id, count);
             }
         });
-        let wrong: Vec<(u64, u32, u32)> = self.referred.iter()
+        let wrong: Vec<(u64, u32, u32)> = self
+            .referred
+            .iter()
             .map(|(id, count)| (*id, *count, several.get(id).copied().unwrap_or(1)))
             .filter(|(_, count, recorded)| recorded < count)
             .collect();

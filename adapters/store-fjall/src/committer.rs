@@ -103,7 +103,11 @@ impl<D: Disk> Committer<D> {
         }
         let tried = self.failing.is_none_or(|since| since.elapsed() >= self.pause);
         self.unread.extend(group);
-        if tried { self.commit(done, false) } else { self.apply() }
+        if tried {
+            self.commit(done, false);
+        } else {
+            self.apply();
+        }
         if early {
             return;
         }

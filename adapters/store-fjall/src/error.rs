@@ -45,7 +45,7 @@ impl OpenError {
         match error {
             fjall::Error::Locked => Self::InUse(path),
             fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => Self::Io { path, source },
-            fjall::Error::InvalidVersion(_) => Self::Foreign(path),
+            fjall::Error::InvalidVersion(Some(_)) => Self::Foreign(path),
             source => Self::Damaged { path, why: source.to_string() },
         }
     }
@@ -60,7 +60,9 @@ impl OpenError {
         match self {
             Self::Damaged { .. } => true,
             Self::Io { source, .. } => match source.kind() {
-                PermissionDenied | StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge | OutOfMemory => false,
+                PermissionDenied | StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge | OutOfMemory => {
+                    false
+                }
                 _ => source.raw_os_error() != Some(24), // too many open files
             },
             _ => false,

@@ -92,10 +92,8 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
             // A start that was cut short leaves no more than the lock; a file system of its own has "lost+found".
             Ok(entries) => {
                 let ours = |name: &std::ffi::OsStr| name == "lock" || name == "format.new" || name == "lost+found";
-                match entries.flatten().all(|entry| ours(&entry.file_name())) {
-                    true => Ok(()),
-                    false => Err(OpenError::Foreign(path.to_owned())),
-                }
+                let known = entries.flatten().all(|entry| ours(&entry.file_name()));
+                if known { Ok(()) } else { Err(OpenError::Foreign(path.to_owned())) }
             }
         },
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(OpenError::Foreign(path.to_owned())),

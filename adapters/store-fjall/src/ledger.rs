@@ -185,7 +185,13 @@ impl<D: Disk> Ledger<D> {
         }
     }
 
-    pub(crate) fn subscribe(&mut self, client_id: &ClientId, filter: &TopicFilter, options: SubscriptionOptions, identifier: u32) {
+    pub(crate) fn subscribe(
+        &mut self,
+        client_id: &ClientId,
+        filter: &TopicFilter,
+        options: SubscriptionOptions,
+        identifier: u32,
+    ) {
         let Some(session) = self.names.session(client_id) else { return };
         let log = self.log_for(filter);
         let key = Key::Subscription(session, log);

@@ -27,8 +27,14 @@ pub(crate) fn open(path: &Path) -> Result<(Ledger<Folder>, Contents, Opened), Op
             let Salvaged { aside, records, lost } = salvage::salvage(&place)?;
             tracing::error!(records, "the old database is kept in {}", aside.display());
             report = Opened { set_aside: Some(aside), ..Opened::default() };
-            report.lose(Lost { what: "the database as it was".to_owned(), why: error.to_string() });
-            lost.into_iter().for_each(|lost| report.lose(lost));
+            let why = match error {
+                OpenError::Damaged { why, .. } => why,
+                error => error.to_string(),
+            };
+            report.lose(Lost { what: "the database as it was".to_owned(), why });
+            for lost in lost {
+                report.lose(lost);
+            }
             let (mut ledger, contents) = attempt(&place, &mut report)?;
             ledger.sweep_anew();
             (ledger, contents)

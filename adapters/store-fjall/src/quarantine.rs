@@ -54,6 +54,8 @@ pub(crate) fn describe(names: &Names, table: Table, key: &[u8]) -> String {
         Some(Key::Entry(log, at)) => format!("the entry at position {at} in the log of {}", filter(log)),
         Some(Key::Message(id)) => format!("message {id}"),
         Some(Key::Retained(topic)) => format!("the retained message of {:?}", topic.as_str()),
-        None => format!("a record of the table {:?} with the unknown key {:02x?}", table.name(), &key[..key.len().min(64)]),
+        None => {
+            format!("a record of the table {:?} with the unknown key {:02x?}", table.name(), &key[..key.len().min(64)])
+        }
     }
 }

@@ -24,7 +24,10 @@ pub(crate) enum Value {
     Counters(Counters),
     Session(SessionRecord),
     Log(LogRecord),
-    Subscription { options: SubscriptionOptions, identifier: u32 },
+    Subscription {
+        options: SubscriptionOptions,
+        identifier: u32,
+    },
     /// All before this position is acknowledged.
     Cursor(u64),
     /// Of a key that says everything.
@@ -227,9 +230,7 @@ fn parts(key: &Key, rest: &mut &[u8]) -> Option<Value> {
             Value::Outgoing(Outgoing { order, message, places, retain, identifiers, released })
         }
         Key::References(_) => Value::References(rest.try_get_u32().ok()?),
-        Key::Entry(..) => {
-            Value::Entry(Entry { message: number(rest)?, before: number(rest)?, bytes: number(rest)? })
-        }
+        Key::Entry(..) => Value::Entry(Entry { message: number(rest)?, before: number(rest)?, bytes: number(rest)? }),
         Key::Message(_) => Value::Message(message(rest)?),
         Key::Retained(topic) => Value::Message(message(rest).filter(|kept| kept.message.topic == *topic)?),
     })
@@ -402,4 +403,3 @@ fn filter(rest: &mut &[u8]) -> Option<TopicFilter> {
 fn topic(text: &str) -> Option<TopicName> {
     TopicName::try_from(text).ok()
 }
-

@@ -8,6 +8,7 @@ use crate::ledger::Ledger;
 use crate::quarantine::describe;
 use crate::value::{self, Value};
 use crate::{Lost, OpenError, Opened};
+use mqtt_session::UnixTime;
 use mqtt_session::broker::SessionRecord;
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashSet;
@@ -46,13 +47,13 @@ struct Export<'a, D> {
 
 impl<D: Disk> Export<'_, D> {
     fn all(&mut self) -> io::Result<()> {
-        self.line(json!({"kind": "zanzara-export", "format": FORMAT}))?;
+        self.line(&json!({"kind": "zanzara-export", "format": FORMAT}))?;
         let counters = self.ledger.counters;
-        self.line(json!({"kind": "counters", "last": counters.last, "deliveries": counters.deliveries}))?;
+        self.line(&json!({"kind": "counters", "last": counters.last, "deliveries": counters.deliveries}))?;
         let logs = self.ledger.names.all_logs();
         for (filter, log) in &logs {
             let Some(head) = self.ledger.logs.get(log) else { continue };
-            self.line(json!({"kind": "log", "filter": filter.as_str(), "start": head.start}))?;
+            self.line(&json!({"kind": "log", "filter": filter.as_str(), "start": head.start}))?;
         }
         for (_, session) in self.ledger.names.all_sessions() {
             self.session(session)?;
@@ -65,12 +66,12 @@ impl<D: Disk> Export<'_, D> {
             let mut line = Map::new();
             line.insert("kind".to_owned(), json!("retained"));
             put_message(&mut line, &kept);
-            export.line(Json::Object(line))
+            export.line(&Json::Object(line))
         })?;
         self.out.flush()
     }
 
-    fn line(&mut self, line: Json) -> io::Result<()> {
+    fn line(&mut self, line: &Json) -> io::Result<()> {
         self.done.lines += 1;
         writeln!(self.out, "{line}")
     }
@@ -113,9 +114,9 @@ impl<D: Disk> Export<'_, D> {
         let Some(Value::Session(record)) = self.ledger.records.get(&Key::Session(session)) else { return Ok(()) };
         let SessionRecord { client_id, identity, expiry, disconnected_at, will: last_will } = record;
         let client = client_id.as_str();
-        self.line(json!({
+        self.line(&json!({
             "kind": "session", "client": client, "identity": identity, "expiry": expiry,
-            "disconnected_at": disconnected_at.map(|at| at.as_millis()), "will": last_will.map(|found| will(&found)),
+            "disconnected_at": disconnected_at.map(UnixTime::as_millis), "will": last_will.map(|found| will(&found)),
         }))?;
         let next = session + 1;
         let parts = [
@@ -139,7 +140,7 @@ impl<D: Disk> Export<'_, D> {
         match (key, value) {
             (Key::Subscription(_, log), Value::Subscription { options, identifier }) => {
                 let Some(filter) = filter(log) else { return Ok(()) };
-                self.line(json!({
+                self.line(&json!({
                     "kind": "subscription", "client": client, "filter": filter.as_str(), "qos": options.qos as u8,
                     "no_local": options.no_local, "retain_as_published": options.retain_as_published,
                     "retain_handling": options.retain_handling as u8, "identifier": identifier,
@@ -147,13 +148,13 @@ impl<D: Disk> Export<'_, D> {
             }
             (Key::Cursor(_, log), Value::Cursor(at)) => {
                 let Some(filter) = filter(log) else { return Ok(()) };
-                self.line(json!({"kind": "cursor", "client": client, "filter": filter.as_str(), "at": at}))
+                self.line(&json!({"kind": "cursor", "client": client, "filter": filter.as_str(), "at": at}))
             }
             (Key::Settled(_, log, at), _) => {
                 let Some(filter) = filter(log) else { return Ok(()) };
-                self.line(json!({"kind": "settled", "client": client, "filter": filter.as_str(), "at": at}))
+                self.line(&json!({"kind": "settled", "client": client, "filter": filter.as_str(), "at": at}))
             }
-            (Key::Incoming(_, id), _) => self.line(json!({"kind": "incoming", "client": client, "id": id})),
+            (Key::Incoming(_, id), _) => self.line(&json!({"kind": "incoming", "client": client, "id": id})),
             (Key::Outgoing(_, id), Value::Outgoing(delivery)) => {
                 if !self.message(delivery.message)? {
                     return Ok(());
@@ -161,7 +162,7 @@ impl<D: Disk> Export<'_, D> {
                 let places = delivery.places.iter();
                 let places: Vec<Json> =
                     places.map(|(filter, at)| json!({"filter": filter.as_str(), "at": at.0})).collect();
-                self.line(json!({
+                self.line(&json!({
                     "kind": "outgoing", "client": client, "id": id, "order": delivery.order,
                     "message": delivery.message, "places": places, "retain": delivery.retain,
                     "identifiers": delivery.identifiers, "released": delivery.released,
@@ -177,12 +178,12 @@ impl<D: Disk> Export<'_, D> {
         let (from, until) = (Key::Entry(log, start).encode(), Key::Entry(log + 1, 0).encode());
         self.range(Table::Queue, from, &until, |export, key, value| match (key, value) {
             (Key::Entry(_, at), Value::Entry(entry)) if export.message(entry.message)? => {
-                export.line(json!({"kind": "entry", "filter": filter, "at": at, "message": entry.message}))
+                export.line(&json!({"kind": "entry", "filter": filter, "at": at, "message": entry.message}))
             }
             _ => Ok(()),
         })?;
         for at in settled {
-            self.line(json!({"kind": "group_settled", "filter": filter, "at": at}))?;
+            self.line(&json!({"kind": "group_settled", "filter": filter, "at": at}))?;
         }
         Ok(())
     }
@@ -203,7 +204,7 @@ impl<D: Disk> Export<'_, D> {
         line.insert("kind".to_owned(), json!("message"));
         line.insert("id".to_owned(), json!(id));
         put_message(&mut line, &kept);
-        self.line(Json::Object(line))?;
+        self.line(&Json::Object(line))?;
         Ok(true)
     }
 }
