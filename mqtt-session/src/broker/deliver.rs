@@ -437,7 +437,7 @@ impl Broker {
                     Found::Lost | Found::Unknown => Unread::After(id),
                 },
             };
-            session.lagging.extend(cursor.unread.bound().map(|next| (next, key)));
+            session.lagging.extend(cursor.unread.bound().map(|bound| (bound, key)));
             let Some(subscription) = session.subscriptions.get(&log.filter) else { continue };
             let options = subscription.options;
             if !(options.no_local && here.message.publisher.as_ref() == Some(&session.name)) {
@@ -484,7 +484,7 @@ impl Broker {
         let mut lost = 0;
         let mut first = None;
         let mut missing = None;
-        while let Some((noted, key)) = session.lagging.first().copied() {
+        while let Some(((noted, _), key)) = session.lagging.first().copied() {
             let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else {
                 session.lagging.pop_first();
                 continue;
@@ -520,7 +520,7 @@ impl Broker {
                 break;
             }
             session.lagging.pop_first();
-            session.lagging.extend(unread.bound().map(|next| (next, key)));
+            session.lagging.extend(unread.bound().map(|bound| (bound, key)));
         }
         if lost > 0 {
             let name = session.name.clone();
@@ -540,13 +540,7 @@ impl Broker {
             cursor.next = cursor.next.forward(1);
         }
         let (name, count) = (session.name.clone(), cursor.next.0 - begun.0);
-        let settled = cursor.settled();
-        if settled != cursor.acked {
-            log.move_cursor(cursor.acked, settled);
-            cursor.acked = settled;
-            self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), settled));
-        }
-        self.trim_log(key);
+        self.settle_cursor(slot, key);
         self.count_dropped(DropReason::Expired, &name, count);
     }
 }

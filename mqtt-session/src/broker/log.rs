@@ -258,6 +258,9 @@ pub(super) struct Cursor {
     pub(super) unread: Unread,
 }
 
+/// The number of a message, and whether the one that is meant comes after it.
+pub(super) type Bound = (MessageId, bool);
+
 /// What a reader knows of the entry that it reads next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Unread {
@@ -271,11 +274,12 @@ pub(super) enum Unread {
 }
 
 impl Unread {
-    /// The number under which the log stands among those with something to read.
-    pub(super) fn bound(self) -> Option<MessageId> {
+    /// What the log stands under among those with something to read: whatever may have an older message comes first.
+    pub(super) fn bound(self) -> Option<Bound> {
         match self {
             Self::Nothing => None,
-            Self::At(id) | Self::After(id) => Some(id),
+            Self::At(id) => Some((id, false)),
+            Self::After(id) => Some((id, true)),
         }
     }
 }

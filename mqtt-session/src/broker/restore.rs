@@ -170,8 +170,8 @@ impl Broker {
         if known.is_empty() { Origin::Pushed } else { Origin::Logs(known) }
     }
 
-    /// Moves the session's cursors behind all that it had read for certain: what it is done with, and what it has on its
-    /// way at QoS 2. What lies between them had been sent at QoS 1, or was about to be.
+    /// Notes what the session had read for certain: what it is done with, and what it has on its way at QoS 2. What lies
+    /// between had been sent at QoS 1, or was about to be: [`Broker::fill_gaps`] finds it.
     fn restore_reading(
         &mut self,
         slot: u32,
@@ -179,12 +179,18 @@ impl Broker {
         deliveries: &[(PacketId, &StoredDelivery, Arc<Message>)],
     ) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let mut held = BTreeMap::<&TopicFilter, BTreeSet<Position>>::new();
-        for (filter, at) in deliveries.iter().flat_map(|(_, delivery, _)| &delivery.places) {
-            held.entry(filter).or_default().insert(*at);
+        let (none, mut gaps) = (StoredCursor::default(), Gaps::default());
+        for (_, delivery, _) in deliveries {
+            for (filter, at) in &delivery.places {
+                if let Some(key) = self.log_by_filter.get(filter)
+                    && session.cursors.get(key).is_some_and(|cursor| cursor.acked <= *at)
+                {
+                    gaps.last = gaps.last.max(delivery.message);
+                    gaps.held.insert((*key, *at));
+                }
+            }
         }
-        let (none, nothing) = (StoredCursor::default(), BTreeSet::new());
-        let (mut lost, mut gaps) = (0, BTreeSet::new());
+        let mut lost = 0;
         for (key, cursor) in &mut session.cursors {
             let Some(log) = self.logs.get_mut(*key) else { continue };
             if cursor.next < log.start() {
@@ -192,53 +198,46 @@ impl Broker {
                 cursor.next = log.start();
             }
             let settled = &stored.cursors.get(&log.filter).unwrap_or(&none).settled;
-            let held = held.get(&log.filter).unwrap_or(&nothing);
-            let begun = cursor.acked;
-            let last = |places: &BTreeSet<Position>| places.range(..log.end()).next_back().copied();
-            let last = last(settled).max(last(held));
-            while Some(cursor.next) <= last {
-                let at = cursor.next;
-                if !settled.contains(&at) {
-                    cursor.unacked.push_back(at);
-                    if !held.contains(&at) {
-                        gaps.insert((*key, at));
-                    }
-                }
-                cursor.next = at.forward(1);
+            while settled.contains(&cursor.next) {
+                cursor.next = cursor.next.forward(1);
             }
-            cursor.acked = cursor.settled();
-            log.move_cursor(begun, cursor.acked);
+            log.move_cursor(cursor.acked, cursor.next);
+            cursor.acked = cursor.next;
+            let rest = || settled.range(cursor.next..log.end().max(cursor.next)).copied();
+            gaps.settled.extend(rest().map(|at| (*key, at)));
+            gaps.marks.extend(rest().next_back().map(|at| (*key, at)));
         }
-        if !gaps.is_empty() {
-            session.gaps = Some(Box::new(Gaps { missing: gaps, found: BTreeMap::new() }));
+        if !(gaps.marks.is_empty() && gaps.held.is_empty()) {
+            session.gaps = Some(Box::new(gaps));
         }
         let name = session.name.clone();
         self.count_dropped(DropReason::QueueFull, &name, lost);
     }
 
-    /// Finds the messages that had been sent and not acknowledged when the last broker stopped; they go out once more, in
-    /// their place. `false`: the store has still to give some of them.
+    /// Moves the session's cursors behind all that had been read when the last broker stopped: logs are read in the order of
+    /// their messages, all together, so what comes before the last one was. What had been sent and not acknowledged goes
+    /// out once more, in its place. `false`: the store has still to give some of it.
     pub(super) fn fill_gaps(&mut self, slot: u32) -> bool {
         let Some(session) = self.sessions.get_mut(slot) else { return true };
         let Some(mut gaps) = session.gaps.take() else { return true };
-        let mut lost = Vec::new();
-        let missing = core::mem::take(&mut gaps.missing);
-        for (key, at) in missing {
-            match self.look(key, at, Reader::Session(slot)) {
-                Look::Here(entry) => {
-                    let found = gaps.found.entry(entry.id).or_insert_with(|| (entry.message, Vec::new()));
-                    found.1.push((key, at));
-                }
-                Look::Awaited => _ = gaps.missing.insert((key, at)),
-                Look::Nothing => lost.push((key, at)),
+        let keys: Vec<u32> = session.cursors.keys().copied().collect();
+        let mut last = gaps.last;
+        gaps.marks.retain(|(key, at)| match self.look(*key, *at, Reader::Session(slot)) {
+            Look::Here(entry) => {
+                last = last.max(entry.id);
+                false
+            }
+            Look::Awaited => true,
+            Look::Nothing => false,
+        });
+        gaps.last = last;
+        let mut awaited = !gaps.marks.is_empty();
+        if !awaited {
+            for key in keys {
+                awaited |= !self.read_again(slot, key, &mut gaps);
             }
         }
-        let name = self.sessions.get(slot).map(|session| session.name.clone()).unwrap_or_default();
-        for place in lost {
-            self.count_dropped(DropReason::Expired, &name, 1);
-            self.settle_origin(slot, &Origin::Logs([place].into()));
-        }
-        if !gaps.missing.is_empty() {
+        if awaited {
             if let Some(session) = self.sessions.get_mut(slot) {
                 session.gaps = Some(gaps);
             }
@@ -248,6 +247,50 @@ impl Broker {
             self.send_anew(slot, id, message, places);
         }
         true
+    }
+
+    /// Reads one log up to the last message that had been read. `false`: the store has still to give some of it.
+    fn read_again(&mut self, slot: u32, key: u32, gaps: &mut Gaps) -> bool {
+        let (mut lost, mut dropped, mut whole) = (0, 0, true);
+        loop {
+            let Some(session) = self.sessions.get_mut(slot) else { break };
+            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { break };
+            if cursor.next < log.start() {
+                dropped += log.start().0 - cursor.next.0; // to a limit, since the restart
+                cursor.next = log.start();
+            }
+            let at = cursor.next;
+            let mut unsettled = gaps.held.contains(&(key, at));
+            if !unsettled && !gaps.settled.contains(&(key, at)) {
+                match self.look(key, at, Reader::Session(slot)) {
+                    Look::Here(entry) if entry.id <= gaps.last => {
+                        let found = gaps.found.entry(entry.id).or_insert_with(|| (entry.message, Vec::new()));
+                        found.1.push((key, at));
+                        unsettled = true;
+                    }
+                    Look::Here(_) => break,
+                    Look::Awaited => {
+                        whole = false;
+                        break;
+                    }
+                    Look::Nothing => match self.logs.get(key) {
+                        Some(log) if at < log.resident() => lost += 1,
+                        _ => break,
+                    },
+                }
+            }
+            let Some(session) = self.sessions.get_mut(slot) else { break };
+            let Some(cursor) = session.cursors.get_mut(&key) else { break };
+            if unsettled {
+                cursor.unacked.push_back(at);
+            }
+            cursor.next = at.forward(1);
+        }
+        self.settle_cursor(slot, key);
+        let name = self.sessions.get(slot).map(|session| session.name.clone()).unwrap_or_default();
+        self.count_dropped(DropReason::Expired, &name, lost);
+        self.count_dropped(DropReason::QueueFull, &name, dropped);
+        whole
     }
 
     /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1,

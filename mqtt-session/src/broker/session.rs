@@ -3,7 +3,7 @@
 //! Invariants: a session has at most one connection; Packet Identifiers of messages on their way are distinct; a durable
 //! session reads its QoS 1 and 2 subscriptions from logs, any other gets messages pushed.
 use super::ids::PacketIds;
-use super::log::{Cursor, Unread};
+use super::log::{Bound, Cursor, Unread};
 use super::{Message, MessageId, Position};
 use crate::Instant;
 use alloc::boxed::Box;
@@ -39,7 +39,7 @@ pub(super) struct Session {
     /// Where it stands in each log, by the log's key.
     pub(super) cursors: BTreeMap<u32, Box<Cursor>>,
     /// Logs that may have something to read, by the [bound](Unread::bound) of what comes next there.
-    pub(super) lagging: BTreeSet<(MessageId, u32)>,
+    pub(super) lagging: BTreeSet<(Bound, u32)>,
     /// Shared groups with entries that no member could take when they were last served, ascending: they are served again
     /// when this session can take something.
     pub(super) backlogs: Vec<u32>,
@@ -64,12 +64,18 @@ pub(super) struct Session {
     pub(super) mark: (u64, u32),
 }
 
-/// Messages that had been read and were not acknowledged when the last broker stopped.
+/// What the last broker had read of the session's logs when it stopped, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    /// Places whose messages are not loaded yet.
-    pub(super) missing: BTreeSet<(u32, Position)>,
-    /// The messages of others, with their places.
+    /// Entries that are done with, by log.
+    pub(super) settled: BTreeSet<(u32, Position)>,
+    /// Entries whose messages are on their way at QoS 2.
+    pub(super) held: BTreeSet<(u32, Position)>,
+    /// Entries that had been read, whose messages' numbers have still to be found.
+    pub(super) marks: Vec<(u32, Position)>,
+    /// The last message that had been read: whatever came before in any log had been, too.
+    pub(super) last: MessageId,
+    /// Messages that had been sent and were not acknowledged, with their places.
     pub(super) found: BTreeMap<MessageId, (Arc<Message>, Vec<(u32, Position)>)>,
 }
 
@@ -246,7 +252,7 @@ impl Session {
             && cursor.unread == Unread::Nothing
         {
             cursor.unread = next;
-            self.lagging.extend(next.bound().map(|id| (id, log)));
+            self.lagging.extend(next.bound().map(|bound| (bound, log)));
         }
     }
 

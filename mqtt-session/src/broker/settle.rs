@@ -25,6 +25,12 @@ impl Broker {
     fn move_cursor(&mut self, slot: u32, key: u32, at: Position) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
+        if let Some(gaps) = &mut session.gaps
+            && cursor.next <= at
+        {
+            gaps.held.remove(&(key, at)); // the cursor has still to come by
+            gaps.settled.insert((key, at));
+        }
         let settled = cursor.acknowledge(at);
         if settled == cursor.acked {
             if at > settled {
@@ -36,6 +42,19 @@ impl Broker {
         cursor.acked = settled;
         self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), settled));
         self.trim_log(key);
+    }
+
+    /// A cursor passed by entries that nobody is to acknowledge.
+    pub(super) fn settle_cursor(&mut self, slot: u32, key: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
+        let settled = cursor.settled();
+        if settled != cursor.acked {
+            log.move_cursor(cursor.acked, settled);
+            cursor.acked = settled;
+            self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), settled));
+            self.trim_log(key);
+        }
     }
 
     /// Removes what every reader of a log has left behind.

@@ -207,8 +207,8 @@ impl Broker {
                 log.online.remove(&slot);
                 if let Some(cursor) = session.cursors.remove(&key) {
                     log.remove_cursor(cursor.acked);
-                    if let Some(next) = cursor.unread.bound() {
-                        session.lagging.remove(&(next, key));
+                    if let Some(bound) = cursor.unread.bound() {
+                        session.lagging.remove(&(bound, key));
                     }
                 }
                 if log.has_cursors() {
