@@ -146,8 +146,8 @@ fn unusable(path: &Path, error: &io::Error) -> Failure {
 
 fn summary(report: &Opened) -> String {
     format!(
-        "{} sessions, {} subscriptions, {} logs with {} queued messages, {} retained messages",
-        report.sessions, report.subscriptions, report.logs, report.entries, report.retained
+        "{} sessions, {} subscriptions, {} queued and {} retained messages, {} logs",
+        report.sessions, report.subscriptions, report.entries, report.retained, report.logs
     )
 }
 
