@@ -3,8 +3,8 @@
 //!
 //! # Inside
 //!
-//! Everything that the broker must not lose is a record of its own, under a key of its own: [`key`] and [`value`] say which
-//! there are, [`ledger`] which of them an operation makes, changes and removes. A committer thread gathers the batches that
+//! Everything that the broker must not lose is a record of its own, under a key of its own: `key.rs` and `value.rs` say
+//! which there are, `ledger.rs` which of them an operation makes, changes and removes. A committer thread gathers the batches that
 //! come while a commit runs and commits them as one, so the cost of a sync is shared by all that wait for it; what came and
 //! went within a group is never written. A reader thread reads parts of logs meanwhile.
 //!
