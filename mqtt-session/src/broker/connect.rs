@@ -267,6 +267,7 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         let Phase::Authenticating(connect) = core::mem::replace(&mut conn.phase, Phase::Active) else { return };
         let client_id = conn.client_id.clone();
+        self.catch_up(&client_id);
         let existing = self.by_client_id.get(&client_id).copied();
         let owner = existing.and_then(|session| self.sessions.get(session));
         if owner.is_some_and(|session| session.identity != identity) {
