@@ -114,6 +114,8 @@ fn heads_are_checked() {
         let head = PublishHead { subscription_identifiers: &ids, ..head() };
         assert!(matches!(refused(&shared, Version::V5, &head), EncodeError::Invalid(_)));
     }
+    let greatest = PublishHead { subscription_identifiers: &[1, 268_435_455], ..head() };
+    assert!(shared.encoded_len(Version::V5, &greatest).is_ok());
     let own = Properties::builder().with(Property::MessageExpiryInterval(1)).build();
     let own = SharedPublish { properties: own, ..shared.clone() };
     assert!(matches!(refused(&own, Version::V5, &head()), EncodeError::Invalid(_)));

@@ -5,6 +5,7 @@ mod alias;
 mod auth;
 mod connect;
 mod crash;
+mod edges;
 mod events;
 mod expiry;
 mod greeting;
