@@ -27,7 +27,7 @@ fn readers() {
     assert_eq!(properties.response_topic(), Some("re/ply"));
     assert_eq!(properties.correlation_data(), Some(&b"\0\xFF"[..]));
     assert_eq!(properties.subscription_identifiers().collect::<Vec<_>>(), [1, 268_435_455]);
-    // In order [MQTT-3.3.2-18].
+    // In order.
     assert_eq!(properties.user_properties().collect::<Vec<_>>(), [("b", "1"), ("a", "2"), ("b", "1")]);
     assert_eq!(properties.iter().count(), 11);
     assert_eq!(properties.iter().collect::<Properties>(), properties);

@@ -7,6 +7,7 @@ mod connect;
 mod crash;
 mod edges;
 mod events;
+mod examples;
 mod expiry;
 mod greeting;
 mod hostile;

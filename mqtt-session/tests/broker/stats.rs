@@ -91,7 +91,7 @@ fn each_way_to_lose_a_message_has_its_counter() {
     let mut bench = Bench::with(|config| {
         config.connection.max_transmit_bytes = 50;
         config.session.max_queued_messages = 1;
-        (config.sys_interval, config.id) = (Duration::from_secs(60), "one".to_owned());
+        (config.sys_interval, config.id) = (Duration::from_mins(1), "one".to_owned());
         config.events.dropped = false;
     });
     let publisher = bench.v5("p");
@@ -133,7 +133,7 @@ fn each_way_to_lose_a_message_has_its_counter() {
     }
     assert_eq!(bench.broker.stats().dropped_no_member, 5);
     // All of them together are told: 2, 2, 1, 3 and 5.
-    bench.sleep(Duration::from_secs(60));
+    bench.sleep(Duration::from_mins(1));
     let watcher = bench.v5("watcher");
     bench.subscribe(watcher, "$SYS/one/publish/dropped", QoS::AtMostOnce);
     assert_eq!(text(&bench.recv_publish(watcher)), "13");
