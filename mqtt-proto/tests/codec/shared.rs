@@ -1,8 +1,6 @@
 //! Encode once: each receiver's copy is the packet that encoding it alone would have given.
-mod common;
-
+use crate::common::decode;
 use bytes::{Bytes, BytesMut};
-use common::decode;
 use mqtt_proto::*;
 use proptest::collection::vec;
 use proptest::option::of;
