@@ -199,3 +199,38 @@ fn a_log_is_trimmed_when_its_last_reader_leaves_an_entry_behind() {
     assert_eq!((trims(&bench), bench.levels().0), (1, 0));
     bench.unsubscribe(clients[0], &["a/+"]);
 }
+
+#[test]
+fn a_message_costs_what_it_carries() {
+    let bare = cost("a", "");
+    assert_eq!((cost("abc", ""), cost("a", "xyz")), (bare + 2, bare + 3));
+    let mut message = Message::new(TopicName::from_static("a"), "");
+    message.properties = properties([Property::ContentType("text")]);
+    assert_eq!(message.cost(), bare + 7);
+}
+
+/// [MQTT-3.3.2-6] In seconds, rounded up.
+#[test]
+fn a_message_knows_what_is_left_of_its_time() {
+    let second = mqtt_session::Instant::from_secs;
+    let mut message = Message::new(TopicName::from_static("a"), "");
+    assert_eq!((message.remaining_expiry(second(5)), message.is_expired(second(5))), (None, false));
+    message.expires_at = Some(second(100));
+    for (now, left, over) in [(second(40), 60, false), (second(99) + Duration::from_millis(1), 1, false)] {
+        assert_eq!((message.remaining_expiry(now), message.is_expired(now)), (Some(left), over));
+    }
+    assert!(message.is_expired(second(100)));
+}
+
+/// A place that is used again shows nothing to who had it before.
+#[test]
+fn the_bytes_of_a_connection_are_its_own() {
+    let mut bench = Bench::new();
+    let old = bench.v5("old");
+    bench.cut(old);
+    let new = bench.v5("new");
+    bench.set_window(new, Some(0));
+    bench.send(new, Packet::PingReq);
+    assert!(!bench.broker.transmit(new.0).is_empty());
+    assert!(bench.broker.transmit(old.0).is_empty());
+}

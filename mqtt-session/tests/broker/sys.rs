@@ -121,6 +121,16 @@ fn values_are_renewed_when_they_have_changed() {
     assert!(!second.contains_key("publish/received"));
 }
 
+#[test]
+fn memory_is_told_once_somebody_knows_it() {
+    let mut bench = bench();
+    let client = bench.v5("c");
+    assert!(!values(&mut bench, client, "$SYS/#").contains_key("memory"));
+    bench.broker.set_process_memory(12_345);
+    bench.sleep(Duration::from_secs(10));
+    assert_eq!(received(&mut bench, client)["memory"], "12345");
+}
+
 /// Of each interval the average of so many minutes takes x / (1 + x), where x is the interval's part of them.
 #[test]
 fn averages_decay() {
