@@ -164,6 +164,7 @@ impl World {
                     self.hang_up(index);
                 }
                 client::Output::Event(event) => peer.events.push(event),
+                client::Output::Store(_) => panic!("these clients have no store"),
                 other => panic!("unknown output {other:?}"),
             }
         }
