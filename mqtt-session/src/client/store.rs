@@ -9,7 +9,7 @@
 //! | PUBLISH of QoS 2 | the message and its identifier | it is published again as a new one |
 //! | PUBREL | that PUBREC came | PUBLISH is sent again [MQTT-4.3.3-6] |
 //! | handing out a QoS 2 message | its [`AckToken`](super::AckToken) | the application cannot recognize it |
-//! | PUBREC | that the message was acknowledged | the Server forgets what we deliver again, or never |
+//! | PUBREC | that the message was acknowledged, or refused | a new message under its identifier is taken for it |
 //! | PUBCOMP | that the identifier is free | a new message under it is taken for a copy [MQTT-4.3.3-12] |
 //! | a failure of a message | that the message is gone | it is sent although its sender gave it up |
 //! | connecting with a session | that an answer is due | a session that the Server lost is taken for ours |
@@ -247,6 +247,7 @@ impl Client {
     /// - A received QoS 2 message is handed out again only if its acknowledgment was not kept, and then with the same
     ///   [`AckToken`](super::AckToken). An application that acknowledges by itself (`manual_acks`) and keeps the token of the last QoS 2
     ///   message together with what it made of it gets each exactly once: it skips tokens that are not greater.
+    ///   (If it refuses messages too, it keeps the tokens one by one: a message whose refusal did not arrive comes again as a new one.)
     /// - What was not reported may have happened or not. QoS 0 messages are not kept.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::world::*;
 use mqtt_session::client::{AckToken, ClientConfig, Event, Record, Token};
 use mqtt_session::proto::*;
 use proptest::prelude::*;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// An application that is killed with its client, and what it keeps itself.
@@ -15,11 +15,13 @@ struct Application {
     published: Vec<(QoS, bool)>,
     /// What its tokens stand for.
     tokens: BTreeMap<Token, usize>,
-    /// What it made of received messages, with the token of the last QoS 2 message, kept at once.
-    received: Vec<(QoS, String)>,
-    done: u64,
+    /// What it made of received messages (refusing them included), kept at once with the tokens of QoS 2 messages.
+    received: Vec<usize>,
+    /// What it refused: that may come again, as a new message, if the refusal did not arrive.
+    refused: BTreeSet<usize>,
+    done: BTreeSet<u64>,
     /// What it has still to acknowledge; dies with it.
-    owed: VecDeque<AckToken>,
+    owed: VecDeque<(AckToken, bool)>,
 }
 
 impl Application {
@@ -45,26 +47,38 @@ impl Application {
         }
     }
 
-    fn receive(&mut self, world: &mut World, most: usize) {
-        for _ in 0..most {
+    /// Takes messages; the last one it may refuse, for good.
+    fn receive(&mut self, world: &mut World, most: usize, refuse: bool) {
+        for n in 1..=most {
             let now = world.now;
             let Some(message) = world.machine(self.client).poll_message(now) else { return };
-            let ack = message.ack.expect("manual acknowledgments");
-            self.owed.push_back(ack);
-            if message.qos == QoS::ExactlyOnce {
-                if ack.as_u64() <= self.done {
-                    continue;
-                }
-                self.done = ack.as_u64();
+            let (ack, once) = (message.ack.expect("manual acknowledgments"), message.qos == QoS::ExactlyOnce);
+            let known = once && self.done.contains(&ack.as_u64());
+            let refused = refuse && n == most && once && !known;
+            self.owed.push_back((ack, refused));
+            if once && self.refused.is_empty() {
+                let last = self.done.last().is_some_and(|last| ack.as_u64() <= *last);
+                assert_eq!(known, last, "the last token says all");
             }
-            self.received.push((message.qos, String::from_utf8(message.payload.to_vec()).unwrap()));
+            if known {
+                continue;
+            }
+            let number: usize = std::str::from_utf8(&message.payload).unwrap().parse().unwrap();
+            self.received.push(number);
+            if once {
+                self.done.insert(ack.as_u64());
+            }
+            if refused {
+                self.refused.insert(number);
+            }
         }
     }
 
     fn acknowledge(&mut self, world: &mut World, index: usize) {
-        if let Some(token) = self.owed.remove(index % self.owed.len().max(1)) {
+        if let Some((token, refused)) = self.owed.remove(index % self.owed.len().max(1)) {
             let now = world.now;
-            world.machine(self.client).acknowledge(now, token, ReasonCode::Success);
+            let reason = if refused { ReasonCode::UnspecifiedError } else { ReasonCode::Success };
+            world.machine(self.client).acknowledge(now, token, reason);
             world.run();
         }
     }
@@ -87,7 +101,10 @@ enum Step {
     /// The other client publishes.
     Send(QoS),
     Keep(usize),
-    Receive(usize),
+    Receive {
+        most: usize,
+        refuse: bool,
+    },
     Acknowledge(usize),
     Cut,
     Kill {
@@ -105,7 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => qos().prop_map(Step::Publish),
         8 => qos().prop_map(Step::Send),
         10 => (1_usize..4).prop_map(Step::Keep),
-        6 => (1_usize..4).prop_map(Step::Receive),
+        6 => (1_usize..4, prop::bool::weighted(0.2)).prop_map(|(most, refuse)| Step::Receive { most, refuse }),
         6 => (0_usize..3).prop_map(Step::Acknowledge),
         10 => prop_oneof![1_usize..30, Just(100), Just(usize::MAX)].prop_map(Step::Travel),
         1 => Just(Step::Cut),
@@ -126,7 +143,8 @@ fn play(version: Version, window: u16, steps: &[Step]) {
         published: Vec::new(),
         tokens: BTreeMap::new(),
         received: Vec::new(),
-        done: 0,
+        refused: BTreeSet::new(),
+        done: BTreeSet::new(),
         owed: VecDeque::new(),
     };
     world.connect(client);
@@ -145,7 +163,7 @@ fn play(version: Version, window: u16, steps: &[Step]) {
                 sent.push(qos);
             }
             Step::Keep(batches) => world.keep(client, batches),
-            Step::Receive(most) => app.receive(&mut world, most),
+            Step::Receive { most, refuse } => app.receive(&mut world, most, refuse),
             Step::Acknowledge(index) => app.acknowledge(&mut world, index),
             Step::Cut => {
                 world.cut(client);
@@ -163,7 +181,7 @@ fn play(version: Version, window: u16, steps: &[Step]) {
         if !world.machine(client).is_connected() {
             world.sleep(Duration::from_secs(1));
         }
-        app.receive(&mut world, usize::MAX);
+        app.receive(&mut world, usize::MAX, false);
         while !app.owed.is_empty() {
             app.acknowledge(&mut world, 0);
         }
@@ -180,15 +198,17 @@ fn check(world: &mut World, app: &Application, other: C, sent: &[QoS]) {
         assert!(count <= 1 || *qos == QoS::AtLeastOnce, "{number} came {count} times");
     }
     assert!(firsts(&arrived).is_sorted(), "{arrived:?}"); // [MQTT-4.6.0-1]
-    let received: Vec<usize> = app.received.iter().map(|(_, text)| text.parse().unwrap()).collect();
     for (number, qos) in sent.iter().enumerate() {
-        let count = received.iter().filter(|received| **received == number).count();
+        let count = app.received.iter().filter(|received| **received == number).count();
         assert!(count >= 1, "{number} did not arrive");
-        assert!(count == 1 || *qos == QoS::AtLeastOnce, "{number} was handed out {count} times");
+        assert!(
+            count == 1 || *qos == QoS::AtLeastOnce || app.refused.contains(&number),
+            "{number} was handed out {count} times"
+        );
     }
     for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
-        let own: Vec<usize> = received.iter().copied().filter(|number| sent[*number] == qos).collect();
-        assert!(firsts(&own).is_sorted(), "{qos:?}: {received:?}"); // [MQTT-4.6.0-6]
+        let own: Vec<usize> = app.received.iter().copied().filter(|number| sent[*number] == qos).collect();
+        assert!(firsts(&own).is_sorted(), "{qos:?}: {own:?}"); // [MQTT-4.6.0-6]
     }
     assert!(world.machine(app.client).is_drained());
     assert_eq!(world.broker().broker.stats().inflight, 0);
