@@ -445,7 +445,7 @@ impl Client {
         self.outbox.resend = publishes.into();
         for id in releases {
             self.flights.sent_again(id);
-            self.when_kept(now, Waiting::Ack(Packet::PubRel, id, ReasonCode::Success));
+            self.send_ack(now, Packet::PubRel, id, ReasonCode::Success); // that PUBREC came was kept before we connected
         }
         if unknown {
             self.inbox.doubt_session();

@@ -1,7 +1,7 @@
 //! A client that is killed at any moment and comes back with its store: nothing that it accepted for good is lost, QoS 2 arrives once
 //! both ways (sections 4.1, 4.3 and 4.4).
 use crate::world::*;
-use mqtt_session::client::{AckToken, ClientConfig, Event, Record, Token};
+use mqtt_session::client::{AckToken, ClientConfig, Event, Record, SubscribeOptions, Token};
 use mqtt_session::proto::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -150,7 +150,7 @@ fn play(version: Version, window: u16, steps: &[Step]) {
     world.connect(client);
     let filters = vec![("down".parse().unwrap(), QoS::ExactlyOnce.into())];
     let now = world.now;
-    world.machine(client).subscribe(now, filters, Default::default()).unwrap();
+    world.machine(client).subscribe(now, filters, SubscribeOptions::default()).unwrap();
     world.run();
     world.keep(client, usize::MAX);
     let mut sent = Vec::new();

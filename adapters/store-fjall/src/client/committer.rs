@@ -107,11 +107,12 @@ impl<D: Disk> Committer<D> {
             StoreOp::Put(record) => record::encode_value(&key, record).map(|value| (key, Some(value))),
             StoreOp::Remove(_) => Some((key, None)),
         });
-        match change {
-            Some((key, value)) => _ = self.changes.insert(key, value),
+        let Some((key, value)) = change else {
             // A Topic Filter of 65,535 bytes, or a message that only a version before 5.0 can say: of 256 MiB but a byte.
-            None => tracing::error!("{name:?} is too long for the store, and not kept"),
-        }
+            tracing::error!("{name:?} is too long for the store, and not kept");
+            return;
+        };
+        self.changes.insert(key, value);
     }
 
     /// Writes all changes; `false`: they wait.
