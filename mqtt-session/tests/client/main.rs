@@ -10,4 +10,5 @@ mod publish;
 mod receive;
 mod robust;
 mod session;
+mod store;
 mod subscribe;
