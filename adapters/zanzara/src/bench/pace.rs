@@ -34,13 +34,15 @@ impl Pace {
 
     /// How many messages are due after this many nanoseconds.
     pub(super) fn allowed(&self, elapsed: u64) -> u64 {
-        let beyond = elapsed as f64 - self.offset;
-        if beyond < 0.0 {
-            return 0;
+        // The cast saturates at 0; rounding may be off by one, and must agree with `due`.
+        let mut count = ((elapsed as f64 - self.offset) / self.interval) as u64;
+        while self.due(count) <= elapsed {
+            count += 1;
         }
-        let count = (beyond / self.interval) as u64 + 1;
-        // Rounding may be off by one at the edge; a message is never sent before it is due.
-        if self.due(count - 1) > elapsed { count - 1 } else { count }
+        while count > 0 && self.due(count - 1) > elapsed {
+            count -= 1;
+        }
+        count
     }
 }
 
