@@ -196,6 +196,9 @@ pub(crate) struct FlowArgs {
     #[arg(short = 'n', long, value_name = "N", conflicts_with_all = ["duration", "warm_up"],
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) messages: Option<u64>,
+    /// The subscribers have sessions that last, and are removed at the end
+    #[arg(long)]
+    pub(super) persistent: bool,
     /// Threads of the load
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: u16,

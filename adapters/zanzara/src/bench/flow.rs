@@ -43,8 +43,23 @@ pub(super) fn connect(plan: &Plan, target: &Target, progress: &mut Progress) -> 
     let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: plan.qos, filter: &filter, end: Step::Done };
     let mut herd = Herd::new(target.address)?;
     progress.begin("connecting");
-    herd.run(0..publishers + plan.shape.subscribers(), AT_ONCE, &mut hello, progress)?.complete("connecting")?;
+    herd.run(0..publishers, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
+    if plan.persistent {
+        hello.keep = Keep::New;
+    }
+    let subscribers = publishers..publishers + plan.shape.subscribers();
+    herd.run(subscribers, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
     herd.into_connections()
+}
+
+/// Removes the sessions of the subscribers.
+pub(super) fn forget(plan: &Plan, target: &Target, progress: &mut Progress) -> io::Result<()> {
+    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: plan.qos, filter: &|_| None, end: Step::Leave };
+    let first = plan.shape.publishers();
+    progress.begin("removing sessions");
+    let mut herd = Herd::new(target.address)?;
+    let subscribers = first..first + plan.shape.subscribers();
+    herd.run(subscribers, AT_ONCE, &mut hello, progress)?.complete("removing sessions").map(drop)
 }
 
 /// A look at the counts and the processes.
@@ -67,13 +82,13 @@ struct Loops {
 
 /// Measures a flow over these connections: publishers first, then subscribers.
 pub(super) fn run(
-    plan: Plan,
+    plan: &Plan,
     connections: Vec<Connection>,
     times: Times,
     pid: Option<u32>,
     progress: &mut Progress,
 ) -> io::Result<Flow> {
-    let plan = Arc::new(plan);
+    let plan = Arc::new(plan.clone());
     let start = Instant::now();
     let nanoseconds = |time: Duration| time.as_nanos() as u64;
     let measured = match plan.count {

@@ -125,6 +125,7 @@ fn plan(shape: Shape, flow: &FlowArgs, target: &Target) -> Plan {
         rate: flow.rate,
         spin: !flow.no_spin,
         threads: usize::from(flow.threads),
+        persistent: flow.persistent,
         protocol: target.protocol,
         prefix: target.topic.clone(),
         run: target.run,
@@ -150,9 +151,14 @@ fn flow_of(command: &'static str, shape: Shape, flow: &FlowArgs) -> Result<Repor
     let target = Target::new(&flow.target)?;
     let plan = plan(shape, flow, &target);
     let mut progress = Progress::new();
-    let connections = flow::connect(&plan, &target, &mut progress).map_err(|error| failed(&target, &error))?;
     let settings = settings(&target, Some((&flow.message, plan.qos, plan.window)), words(&plan));
-    let found = flow::run(plan, connections, times(flow), target.pid, &mut progress);
+    let found = flow::connect(&plan, &target, &mut progress).and_then(|connections| {
+        let found = flow::run(&plan, connections, times(flow), target.pid, &mut progress)?;
+        if plan.persistent {
+            flow::forget(&plan, &target, &mut progress)?;
+        }
+        Ok(found)
+    });
     let flow::Flow { figures, delays, check } = found.map_err(|error| failed(&target, &error))?;
     Ok(Report { command, settings, figures, delays, check })
 }
@@ -162,7 +168,12 @@ fn words(plan: &Plan) -> String {
         (plan.topics > 1 && !matches!(plan.shape, Shape::Spread(_))).then(|| format!("{} topics of each", plan.topics));
     let rate = plan.rate.map(|rate| format!("{rate} messages/s"));
     let threads = (plan.threads > 1).then(|| format!("{} threads of load", plan.threads));
-    [Some(plan.shape.words()), topics, rate, threads].into_iter().flatten().collect::<Vec<String>>().join(", ")
+    let sessions = plan.persistent.then(|| "sessions that last".to_owned());
+    [Some(plan.shape.words()), topics, rate, sessions, threads]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<String>>()
+        .join(", ")
 }
 
 fn times(flow: &FlowArgs) -> Times {

@@ -139,6 +139,8 @@ pub(super) struct Plan {
     /// Whether to wait for due messages without sleep.
     pub(super) spin: bool,
     pub(super) threads: usize,
+    /// Whether the sessions of the subscribers last.
+    pub(super) persistent: bool,
     pub(super) protocol: Protocol,
     /// The first level of all topics.
     pub(super) prefix: String,

@@ -70,8 +70,8 @@ impl Script for Subscriber<'_> {
 
 /// Subscribes, then measures the flow.
 pub(super) fn run(spread: &Spread, batch: usize, flow: &FlowArgs) -> Result<Report, Failure> {
-    if flow.topics != 1 {
-        return Err(Failure::usage("--topics: the topics follow from the subscriptions"));
+    if flow.topics != 1 || flow.persistent {
+        return Err(Failure::usage("--topics and --persistent do not go with `subscriptions`"));
     }
     let target = Target::new(&flow.target)?;
     let mut plan = plan(Shape::Spread(spread.clone()), flow, &target);
@@ -80,7 +80,7 @@ pub(super) fn run(spread: &Spread, batch: usize, flow: &FlowArgs) -> Result<Repo
     let mut progress = Progress::new();
     let measured =
         subscribe(spread, batch, plan.qos, &target, &mut progress).and_then(|(herd, mut figures, mut delays)| {
-            let found = flow::run(plan, herd.into_connections()?, times(flow), target.pid, &mut progress)?;
+            let found = flow::run(&plan, herd.into_connections()?, times(flow), target.pid, &mut progress)?;
             figures.extend(found.figures);
             delays.extend(found.delays);
             Ok(Flow { figures, delays, check: found.check })
