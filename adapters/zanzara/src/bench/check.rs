@@ -35,12 +35,19 @@ impl Order {
     }
 
     /// Constant time in order; with gaps, the logarithm of their number.
+    #[inline]
     pub(super) fn arrive(&mut self, stream: usize, sequence: u64) -> Arrival {
         let next = &mut self.next[stream];
         if sequence == *next {
             *next += 1;
             return Arrival::Next;
         }
+        self.out_of_turn(stream, sequence)
+    }
+
+    #[cold]
+    fn out_of_turn(&mut self, stream: usize, sequence: u64) -> Arrival {
+        let next = &mut self.next[stream];
         if sequence > *next {
             let skipped = *next..sequence;
             *next = sequence + 1;
@@ -104,7 +111,14 @@ impl Window {
     }
 
     /// One more subscriber has the message, or will never get it.
+    #[inline]
     pub(super) fn count(&mut self, sequence: u64) {
+        if self.owed == 1 && sequence == self.arrived && sequence == self.known {
+            // The only subscriber has everything before: nothing needs to be remembered.
+            self.arrived += 1;
+            self.known += 1;
+            return;
+        }
         if let Some(missing) = self.slot(sequence) {
             *missing = missing.saturating_sub(1);
             self.advance();
@@ -134,6 +148,7 @@ impl Window {
     }
 
     /// What a message still misses; `None` if it is behind the window.
+    #[inline]
     fn slot(&mut self, sequence: u64) -> Option<&mut u32> {
         let length = self.missing.len() as u64;
         let mask = self.missing.len() - 1;
@@ -145,13 +160,14 @@ impl Window {
             self.arrived = sequence + 1 - length;
             self.known = self.known.max(self.arrived);
         }
-        for new in self.known..=sequence {
-            self.missing[new as usize & mask] = self.owed;
+        while self.known <= sequence {
+            self.missing[self.known as usize & mask] = self.owed;
+            self.known += 1;
         }
-        self.known = self.known.max(sequence + 1);
         Some(&mut self.missing[sequence as usize & mask])
     }
 
+    #[inline]
     fn advance(&mut self) {
         let mask = self.missing.len() - 1;
         while self.arrived < self.known && self.missing[self.arrived as usize & mask] == 0 {

@@ -115,6 +115,8 @@ struct Publisher {
     template: Template,
     /// Threads whose subscribers hear it.
     heard_by: Range<usize>,
+    /// Messages that it sends in all, if that is known: a pace and its end, or a count.
+    total: Option<u64>,
     sent: u64,
     acknowledged: u64,
     floor: u64,
@@ -204,8 +206,13 @@ impl Worker {
             let first = all.next().unwrap_or(0);
             first..all.next_back().unwrap_or(first) + 1
         };
+        let count = shape.publishers();
+        let pace = |number| plan.rate.map(|rate| Pace::new(rate, number, count));
+        // What is due before the end is sent, however late: whatever holds it up counts.
+        let due = |number| pace(number).map(|pace| pace.allowed(clock.measured.end - 1));
         let publisher = |number: usize| Publisher {
             number,
+            total: plan.count.or_else(|| due(number)),
             template: plan.template(number),
             heard_by: listeners(number),
             sent: 0,
@@ -217,8 +224,6 @@ impl Worker {
             Owed::Each(count) => (count, Some(Order::new(shape.streams(thread, threads)))),
             Owed::Receivers(bits) => (bits, None),
         };
-        let count = shape.publishers();
-        let pace = |number| plan.rate.map(|rate| Pace::new(rate, number, count));
         Ok(Self {
             publishers: own.clone().map(publisher).collect(),
             subscribers: shape.subscribers_of(thread, threads),
@@ -287,7 +292,9 @@ impl Worker {
         }
         if self.phase == Phase::Drain {
             let (shared, qos) = (&self.shared, self.plan.qos);
-            let open = self.publishers.iter().map(|publisher| publisher.sent - publisher.base(shared, qos)).sum();
+            let all = self.publishers.iter();
+            let open =
+                all.map(|publisher| publisher.total.unwrap_or(publisher.sent) - publisher.base(shared, qos)).sum();
             shared.counters[self.thread].open.store(open, Relaxed);
         }
     }
@@ -367,8 +374,10 @@ impl Worker {
 
     /// The time of the next message, if there is a pace.
     fn next_due(&self) -> Option<u64> {
-        let pace = self.paces.get(self.own.start + self.due.1)?;
-        (self.phase == Phase::Publish && !self.publishers.is_empty()).then(|| pace.due(self.due.0))
+        let (sequence, publisher) = self.due;
+        let pace = self.paces.get(self.own.start + publisher)?;
+        let more = self.publishers.get(publisher)?.total.is_none_or(|total| sequence < total);
+        more.then(|| pace.due(sequence))
     }
 
     /// How long to wait for sockets.
@@ -394,7 +403,8 @@ impl Worker {
 
     fn write(&mut self, number: usize) -> io::Result<()> {
         loop {
-            let more = number < self.publishers.len() && self.phase == Phase::Publish && self.publish(number);
+            let publishes = number < self.publishers.len() && (self.phase == Phase::Publish || !self.paces.is_empty());
+            let more = publishes && self.publish(number);
             let connection = &mut self.connections[number];
             if !connection.flush()? || !more {
                 return Ok(());
@@ -408,7 +418,7 @@ impl Worker {
         let out = &mut self.connections[number].out;
         let (first, plan) = (publisher.sent, &self.plan);
         let mut limit = publisher.base(&self.shared, plan.qos) + plan.window;
-        limit = limit.min(plan.count.unwrap_or(u64::MAX));
+        limit = limit.min(publisher.total.unwrap_or(u64::MAX));
         let now = match self.paces.get(publisher.number) {
             Some(pace) => {
                 let now = self.clock.start.elapsed().as_nanos() as u64;

@@ -278,10 +278,12 @@ impl Message {
 
 impl Frame<'_> {
     /// Takes a PUBLISH apart; a payload of another size is none of this run's.
+    #[inline]
     pub(super) fn message(&self, size: usize, protocol: Protocol) -> io::Result<Message> {
         self.parts(size, protocol).ok_or_else(|| io::Error::other("the broker sent a PUBLISH that is malformed"))
     }
 
+    #[inline]
     fn parts(&self, size: usize, protocol: Protocol) -> Option<Message> {
         let body = self.body;
         let qos = self.flags >> 1 & 3;
@@ -295,7 +297,7 @@ impl Frame<'_> {
             at += properties(body.get(at..)?)?;
         }
         let payload = body.get(at..)?;
-        let stamp = (payload.len() == size && size >= STAMP).then(|| origin(payload));
+        let stamp = if payload.len() == size { origin(payload) } else { None };
         Some(Message { qos, retain: self.flags & 1 > 0, id, stamp })
     }
 
@@ -371,10 +373,16 @@ fn properties(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-fn origin(payload: &[u8]) -> Origin {
-    let number =
-        |range: std::ops::Range<usize>| payload[range].iter().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
-    Origin { run: number(0..4) as u32, publisher: number(4..8) as u32, sequence: number(8..16) }
+#[inline]
+fn origin(payload: &[u8]) -> Option<Origin> {
+    let (run, rest) = payload.split_first_chunk()?;
+    let (publisher, rest) = rest.split_first_chunk()?;
+    let (sequence, _) = rest.split_first_chunk()?;
+    Some(Origin {
+        run: u32::from_be_bytes(*run),
+        publisher: u32::from_be_bytes(*publisher),
+        sequence: u64::from_be_bytes(*sequence),
+    })
 }
 
 #[cfg(test)]
