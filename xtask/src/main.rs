@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask <command>`. One file per command; no shell is needed.
 mod bench;
 mod ci;
+mod compare;
 mod coverage;
 mod fuzz;
 mod mutants;
@@ -27,6 +28,7 @@ Usage: cargo xtask <command>
   fuzz [--list | target] [--time SECONDS] [--install]
   bench [--instructions] [filter]
   soak [--rounds N] [--seed N]  kill -9 under load, 200 rounds at each level of durability unless said
+  compare [--peer NAME] [--scenario NAME] [--rounds N] …    this broker beside others; --help says more
   coverage                      lines of the pure crates that their tests reach
   sim [--seed N] [--steps N] [--minutes M] …    a whole system under one virtual clock; --help says more
   sim --bugs [--runs N] [name…]    plants bugs in a copy of the tree, and says which the simulation finds
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(&rest),
         "sim" => sim::run(&rest),
         "soak" => soak::run(&rest),
+        "compare" => compare::run(&rest),
         "coverage" => no_arguments(&rest).and_then(|()| coverage::run()),
         "" | "help" | "-h" | "--help" => {
             println!("{USAGE}");
