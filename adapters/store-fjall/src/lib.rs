@@ -16,6 +16,7 @@
 mod boot;
 mod check;
 mod checksum;
+mod client;
 mod committer;
 mod disk;
 mod error;
@@ -34,6 +35,7 @@ mod transfer;
 mod value;
 
 pub use check::Checked;
+pub use client::{ClientFolder, ClientOpened};
 pub use error::OpenError;
 pub use transfer::{Exported, ImportError};
 
