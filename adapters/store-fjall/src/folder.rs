@@ -10,7 +10,7 @@
 //! Invariants: a folder of a newer format is not touched; a folder is used by one process at a time.
 use crate::disk::{Change, Disk, DiskError, Pair};
 use crate::key::Table;
-use crate::{Durability, OpenError};
+use crate::{Durability, OpenError, opening};
 use fjall::config::{BlockSizePolicy, CompressionPolicy};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 use std::fs::{self, File, TryLockError};
@@ -29,8 +29,12 @@ const MEMTABLE: u64 = 16 << 20;
 const JOURNALS: u64 = 128 << 20;
 /// Bytes in memory from which on a commit waits for the files to be written.
 const BACKLOG: u64 = 8 * MEMTABLE;
-/// What is written to learn whether there is room again.
+/// What is written, once or several times, to learn whether there is room again.
 const PROBE: usize = 1 << 20;
+/// Failures of writing in the background after which the files are looked at.
+const SUSPICIOUS: u32 = 3;
+/// Commits after which earlier failures are forgotten.
+const CALM: u32 = 10_000;
 
 /// A folder that this process uses.
 pub(crate) struct Place {
@@ -207,7 +211,7 @@ impl Shared {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn replace(&self, with: impl FnOnce() -> Result<Open, DiskError>) -> Result<(), DiskError> {
+    fn replace(&self, with: impl FnOnce() -> Result<Open, OpenError>) -> Result<(), OpenError> {
         let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
         drop(open.take()); // releases its lock, and ends its threads
         *open = Some(with()?);
@@ -217,11 +221,19 @@ impl Shared {
 
 /// The folder as the disk of a committer.
 pub(crate) struct Folder {
-    pub(crate) place: Arc<Place>,
+    place: Arc<Place>,
     pub(crate) shared: Shared,
+    /// Commits that found that writing in the background had failed, since all was well for a while.
+    pub(crate) background: u32,
+    /// Commits since the last one that failed.
+    calm: u32,
 }
 
 impl Folder {
+    pub(crate) fn new(place: Arc<Place>, open: Open) -> Self {
+        Self { place, shared: Shared::new(open), background: 0, calm: 0 }
+    }
+
     fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, fjall::Error>) -> Result<T, DiskError> {
         match &*self.shared.read() {
             Some(open) => work(open).map_err(DiskError::Database),
@@ -229,11 +241,15 @@ impl Folder {
         }
     }
 
-    /// Whether the disk takes anything: opening the database again while it does not would be for nothing.
+    /// Whether the disk takes anything: opening the database again while it does not would be for nothing. Writing in the
+    /// background takes more at once than a commit.
     fn probe(&self) -> io::Result<()> {
         let path = self.place.path().join("probe");
         let tried = File::create(&path).and_then(|mut file| {
-            file.write_all(&vec![0; PROBE])?;
+            let (zeros, count) = (vec![0; PROBE], if self.background > 0 { 2 * MEMTABLE / PROBE as u64 } else { 1 });
+            for _ in 0..count {
+                file.write_all(&zeros)?;
+            }
             file.sync_all()
         });
         let removed = fs::remove_file(&path);
@@ -266,13 +282,26 @@ impl Disk for Folder {
     }
 
     fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), DiskError> {
-        self.with(|open| open.commit(changes, durability))
+        let done = self.with(|open| open.commit(changes, durability));
+        match &done {
+            Ok(()) => self.calm += 1,
+            Err(DiskError::Database(fjall::Error::Poisoned)) => (self.background, self.calm) = (self.background + 1, 0),
+            Err(_) => self.calm = 0,
+        }
+        if self.calm == CALM {
+            (self.background, self.calm) = (0, 0);
+        }
+        done
     }
 
     fn revive(&mut self) -> Result<(), DiskError> {
         let path = self.place.path();
         self.probe().map_err(|error| DiskError::Open(OpenError::io(path, error)))?;
-        let database = self.place.database();
-        self.shared.replace(|| Open::new(&database).map_err(|error| DiskError::Open(OpenError::new(path, error))))
+        let suspicious = self.background >= SUSPICIOUS;
+        let replaced = self.shared.replace(|| opening::reopen(&self.place, suspicious));
+        if suspicious {
+            self.background = 1;
+        }
+        replaced.map_err(DiskError::Open)
     }
 }

@@ -4,7 +4,7 @@
 //! changes nothing; what is broken is not an error: it is kept aside, and the rest is used.
 use crate::boot::boot;
 use crate::disk::Disk as _;
-use crate::folder::{Folder, Open, Place, Shared};
+use crate::folder::{Folder, Open, Place};
 use crate::key::Table;
 use crate::ledger::Ledger;
 use crate::salvage::{self, Salvaged};
@@ -23,14 +23,12 @@ pub(crate) fn open(path: &Path) -> Result<(Ledger<Folder>, Contents, Opened), Op
     let mut report = Opened::default();
     let (mut ledger, contents) = match attempt(&place, &mut report) {
         Err(error) if error.is_damage() => {
-            tracing::error!(%error, "making a new database of what can be read; this may take a while");
-            let Salvaged { aside, records, lost } = salvage::salvage(&place)?;
-            tracing::error!(records, "the old database is kept in {}", aside.display());
-            report = Opened { set_aside: Some(aside), ..Opened::default() };
             let why = match error {
                 OpenError::Damaged { why, .. } => why,
                 error => error.to_string(),
             };
+            let Salvaged { aside, lost, .. } = mend(&place, &why)?;
+            report = Opened { set_aside: Some(aside), ..Opened::default() };
             report.lose(Lost { what: "the database as it was".to_owned(), why });
             for lost in lost {
                 report.lose(lost);
@@ -52,6 +50,28 @@ pub(crate) fn open(path: &Path) -> Result<(Ledger<Folder>, Contents, Opened), Op
     Ok((ledger, contents, report))
 }
 
+/// Makes a new database of what can be read of a broken one.
+fn mend(place: &Place, why: &str) -> Result<Salvaged, OpenError> {
+    tracing::error!(why, "the database is broken: making a new one of what can be read; this may take a while");
+    let salvaged = salvage::salvage(place)?;
+    tracing::error!(records = salvaged.records, "the old database is kept in {}", salvaged.aside.display());
+    Ok(salvaged)
+}
+
+/// Opens a database again after an error, with everything read first if it is suspicious.
+pub(crate) fn reopen(place: &Place, suspicious: bool) -> Result<Open, OpenError> {
+    if suspicious && salvage::is_damaged(&place.database()) {
+        mend(place, "writing in the background fails again and again")?;
+    }
+    match open_database(place) {
+        Err(error) if error.is_damage() => {
+            mend(place, &error.to_string())?;
+            open_database(place)
+        }
+        other => other,
+    }
+}
+
 /// A folder that is there.
 pub(crate) fn existing(path: &Path) -> Result<Arc<Place>, OpenError> {
     if !path.is_dir() {
@@ -62,7 +82,7 @@ pub(crate) fn existing(path: &Path) -> Result<Arc<Place>, OpenError> {
 
 /// Its database as a disk.
 pub(crate) fn folder(place: &Arc<Place>) -> Result<Folder, OpenError> {
-    Ok(Folder { place: place.clone(), shared: Shared::new(open_database(place)?) })
+    Ok(Folder::new(place.clone(), open_database(place)?))
 }
 
 /// Opens the database, and reads what a broker begins with.

@@ -9,8 +9,8 @@ use crate::journal;
 use crate::key::Table;
 use crate::{Lost, OpenError};
 use fjall::{CompressionType, PersistMode};
-use lsm_tree::ValueType;
 use lsm_tree::table::Scanner;
+use lsm_tree::{InternalValue, ValueType};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,6 +68,15 @@ pub(crate) fn salvage(place: &Place) -> Result<Salvaged, OpenError> {
     Ok(salvaged)
 }
 
+/// Whether a file with records cannot be read. Reads them all.
+pub(crate) fn is_damaged(database: &Path) -> bool {
+    let mut lost = Vec::new();
+    for (_, file) in table_files(database, &mut lost) {
+        scan_table(&file, &mut lost, |_| Ok(())).unwrap_or_default(); // nothing is done with what is read
+    }
+    !lost.is_empty()
+}
+
 /// All files with records, and the tables that they are of.
 fn table_files(database: &Path, lost: &mut Vec<Lost>) -> Vec<(Table, PathBuf)> {
     let mut files = Vec::new();
@@ -84,8 +93,21 @@ fn table_files(database: &Path, lost: &mut Vec<Lost>) -> Vec<(Table, PathBuf)> {
 }
 
 fn read_table(new: &Open, table: Table, file: &Path, lost: &mut Vec<Lost>) -> Result<(), fjall::Error> {
-    let mut bad = 0;
     let mut writer = Writer::new(new);
+    scan_table(file, lost, |item| {
+        let value = (item.key.value_type == ValueType::Value).then_some(&*item.value);
+        writer.put(table, &item.key.user_key, item.key.seqno, value)
+    })?;
+    writer.finish()
+}
+
+/// Gives every record of a file that can be read.
+fn scan_table(
+    file: &Path,
+    lost: &mut Vec<Lost>,
+    mut each: impl FnMut(InternalValue) -> Result<(), fjall::Error>,
+) -> Result<(), fjall::Error> {
+    let mut bad = 0;
     let mut tell = |error: lsm_tree::Error| {
         lost.push(Lost { what: format!("a block of {}", file.display()), why: error.to_string() });
     };
@@ -100,8 +122,7 @@ fn read_table(new: &Open, table: Table, file: &Path, lost: &mut Vec<Lost>) -> Re
         match item {
             Ok(item) => {
                 bad = 0;
-                let value = (item.key.value_type == ValueType::Value).then_some(&*item.value);
-                writer.put(table, &item.key.user_key, item.key.seqno, value)?;
+                each(item)?;
             }
             // Behind the records come indexes: they are of no use here.
             Err(lsm_tree::Error::InvalidTag(("BlockType", _))) => break,
@@ -115,7 +136,7 @@ fn read_table(new: &Open, table: Table, file: &Path, lost: &mut Vec<Lost>) -> Re
             }
         }
     }
-    writer.finish()
+    Ok(())
 }
 
 fn read_journals(new: &Open, database: &Path, lost: &mut Vec<Lost>) -> Result<(), fjall::Error> {

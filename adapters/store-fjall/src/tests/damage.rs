@@ -1,4 +1,5 @@
 //! Folders with damage, and of other versions.
+use crate::disk::Disk as _;
 use crate::folder::Open;
 use crate::key::{Key, Table};
 use crate::value::{Entry, Kept, LogRecord, Value, encode};
@@ -296,4 +297,29 @@ fn files_of_the_database_that_are_broken_do_not_keep_it_from_starting() {
             assert!(place.open().2.set_aside.is_none(), "{what}: the second start is a plain one");
         }
     }
+}
+
+#[test]
+fn a_block_that_stops_writing_in_the_background_is_found_while_it_runs() {
+    let place = filled("background", 2000);
+    place.settle();
+    place.files(".jnl").iter().for_each(|journal| fs::remove_file(journal).unwrap());
+    let (store, _, report) = place.open();
+    assert_eq!(losses(&report), [""; 0]);
+    drop(store);
+    let file = place.files("/2/tables/").pop().unwrap();
+    spoil(&file, fs::metadata(&file).unwrap().len() / 2);
+    let (ledger, _, report) = crate::opening::open(&place.0).unwrap();
+    assert_eq!(losses(&report), [""; 0], "nobody has read it yet");
+    let mut folder = ledger.records.disk;
+    for (failures, mended) in [(2, false), (3, true)] {
+        folder.background = failures;
+        folder.revive().unwrap();
+        assert_eq!(place.0.join("damaged-1").exists(), mended);
+    }
+    drop(folder);
+    let (mut store, contents, report) = place.open();
+    assert_eq!((losses(&report), contents.entries()), (vec![], 2000));
+    let found = load(&mut store, 2000).entries.len();
+    assert!((1000..2000).contains(&found), "a block is lost, the rest is there: {found}");
 }
