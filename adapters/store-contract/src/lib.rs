@@ -57,14 +57,20 @@ pub fn holds<H: Harness>() {
     space_comes_back::<H>(800, 100_000);
 }
 
+/// Batches that a broker might hand out, for tests of a store's own.
+pub fn histories() -> impl Strategy<Value = Vec<StoreBatch>> {
+    prop::collection::vec(prop::collection::vec(step(), 1..8), 1..30).prop_map(|batches| {
+        let mut numbers = Numbers::default();
+        batches.iter().map(|steps| numbers.batch(steps)).collect()
+    })
+}
+
 /// Whatever happened, before and after another beginning: it holds and loads what the model does.
 pub fn random_histories<H: Harness>() {
-    let batches = prop::collection::vec(prop::collection::vec(step(), 1..8), 1..30);
-    run(&(batches, any::<prop::sample::Index>()), |(batches, cut)| {
+    run(&(histories(), any::<prop::sample::Index>()), |(batches, cut)| {
         let cut = cut.index(batches.len());
-        let (mut store, mut model, mut numbers) = (H::create(), MemoryStore::new(), Numbers::default());
-        for (index, steps) in batches.iter().enumerate() {
-            let batch = numbers.batch(steps);
+        let (mut store, mut model) = (H::create(), MemoryStore::new());
+        for (index, batch) in batches.into_iter().enumerate() {
             model.apply(&batch);
             write(&mut store, batch);
             if index == cut {

@@ -106,7 +106,7 @@ impl<D: Disk> Ledger<D> {
             }
             StoreOp::SubscriptionEnd(client_id, filter) => self.unsubscribe(client_id, filter),
             StoreOp::Message(id, message) => self.add_message(id.0, Kept::new(message, now, wall)),
-            StoreOp::Append(filter, at, id) => _ = self.append(filter, at.0, id.0),
+            StoreOp::Append(filter, at, id) => self.append(filter, at.0, id.0),
             StoreOp::Trim(filter, start) => self.trim(filter, start.0),
             StoreOp::Cursor(client_id, filter, at) => self.move_cursor(client_id, filter, at.0),
             StoreOp::Settled(Some(client_id), filter, at) => self.settle(client_id, filter, at.0),
@@ -337,8 +337,23 @@ impl<D: Disk> Ledger<D> {
         }
     }
 
-    /// `false`: the log is further already.
-    pub(crate) fn append(&mut self, filter: &TopicFilter, at: u64, message: u64) -> bool {
+    fn append(&mut self, filter: &TopicFilter, at: u64, message: u64) {
+        let log = self.log_for(filter);
+        if let Some(head) = self.logs.get_mut(&log)
+            && head.is_empty()
+            && head.start < at
+        {
+            if head.swept == head.start {
+                head.swept = at;
+            }
+            head.start = at;
+            self.records.put(Key::Log(log), head.record());
+        }
+        self.add_entry(filter, at, message);
+    }
+
+    /// Adds an entry, perhaps behind a gap. `false`: the log is further already.
+    pub(crate) fn add_entry(&mut self, filter: &TopicFilter, at: u64, message: u64) -> bool {
         self.used(at + 1);
         let log = self.log_for(filter);
         let bytes = match self.records.get(&Key::Message(message)) {
@@ -351,13 +366,6 @@ impl<D: Disk> Ledger<D> {
         }
         if head.end <= head.written {
             self.appended.push(log);
-        }
-        if head.is_empty() && head.start < at {
-            if head.swept == head.start {
-                head.swept = at;
-            }
-            head.start = at;
-            self.records.put(Key::Log(log), head.record());
         }
         let entry = Entry { message, before: head.bytes, bytes };
         (head.end, head.bytes) = (at + 1, head.bytes + bytes);

@@ -1,7 +1,7 @@
 //! A disk that is full for a while: nothing is acknowledged that is not kept, messages are delivered on, and once there is room the
 //! broker goes on by itself; what was acknowledged is there after a kill.
 //!
-//! The disk is a file system of 24 MiB where the system lets the test mount one (as root, or in a user namespace), and a limit on the
+//! The disk is a small file system where the system lets the test mount one (as root, or in a user namespace), and a limit on the
 //! size of files everywhere on Linux.
 #![cfg(target_os = "linux")]
 mod cli_support;
@@ -31,16 +31,19 @@ struct Mount {
     holder: Child,
     enter: Vec<String>,
     path: PathBuf,
+    /// Megabytes that fill it, all but a little.
+    ballast: usize,
 }
 
 impl Mount {
     /// `None`: the system does not allow it.
-    fn new() -> Option<Self> {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-mount", std::process::id()));
+    fn new(megabytes: usize, ballast: usize) -> Option<Self> {
+        let name = format!("{}-mount-{megabytes}", std::process::id());
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::create_dir_all(&path).expect("the folder is made");
         for (unshare, enter) in [("-m", "-m"), ("-Urm", "-Um")] {
-            let script =
-                format!("mount -t tmpfs -o size=24m tmpfs {0} && echo mounted && exec sleep 3600", path.display());
+            let mount = format!("mount -t tmpfs -o size={megabytes}m tmpfs {}", path.display());
+            let script = format!("{mount} && echo mounted && exec sleep 3600");
             let mut command = Command::new("unshare");
             command
                 .args([unshare, "sh", "-c", &script])
@@ -56,7 +59,7 @@ impl Mount {
             }
             let pid = holder.id().to_string();
             let enter = ["nsenter", "--preserve-credentials", enter, "-t", &pid].map(str::to_owned);
-            return Some(Self { holder, enter: enter.into(), path });
+            return Some(Self { holder, enter: enter.into(), path, ballast });
         }
         None
     }
@@ -85,7 +88,7 @@ impl Disk for Mount {
     }
 
     fn shrink(&self, _: &Running) {
-        std::fs::write(self.outside().join("ballast"), vec![1; 16 << 20]).expect("there is room for it");
+        std::fs::write(self.outside().join("ballast"), vec![1; self.ballast << 20]).expect("there is room for it");
     }
 
     fn grow(&self, _: &Running) {
@@ -222,12 +225,23 @@ async fn fills_and_recovers(disk: &impl Disk) {
     assert_eq!(broker.running.end().0, Some(0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_file_system() {
-    match Mount::new() {
+async fn on_a_mount(megabytes: usize, ballast: usize) {
+    match Mount::new(megabytes, ballast) {
         Some(mount) => fills_and_recovers(&mount).await,
         None => println!("skipped: nothing can be mounted here; see the test with a limit"),
     }
+}
+
+/// Too small for what one commit writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_file_system() {
+    on_a_mount(24, 16).await;
+}
+
+/// Too small for what is written in the background.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_file_system_that_stops_work_in_the_background() {
+    on_a_mount(96, 66).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -146,7 +146,7 @@ fn put<D: Disk>(ledger: &mut Ledger<D>, number: u64, mut fields: Fields) -> Resu
             if !ledger.records.has(&Key::Message(message)) {
                 return wrong("message", "no line before this one has that message");
             }
-            if !ledger.append(&filter, at, message) {
+            if !ledger.add_entry(&filter, at, message) {
                 return wrong("at", "the positions of a log have to ascend");
             }
         }
