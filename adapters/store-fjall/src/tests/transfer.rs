@@ -129,7 +129,7 @@ fn an_import_wants_a_new_folder() {
     assert!(matches!(error, ImportError::Folder(OpenError::NotEmpty(_))), "{error}");
     let mut out = Vec::new();
     FjallStore::export(&path, &mut out).unwrap();
-    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 2, "the first line, and the counters");
+    assert_eq!(String::from_utf8(out.clone()).unwrap().lines().count(), 2, "the first line, and the counters");
     let missing = FjallStore::export(&path.join("nothing"), &mut out).unwrap_err();
     assert!(matches!(missing, OpenError::Missing(_)), "{missing}");
     std::fs::remove_dir_all(&path).unwrap();
