@@ -34,12 +34,14 @@ pub struct Faults {
     pub freezes: bool,
     /// Strangers send garbage, floods, half packets, and take each other's sessions over.
     pub noise: bool,
-    /// Clients' clocks jump ahead.
+    /// Clients' clocks jump ahead; a broker that restarts finds its clock ahead or behind.
     pub jumps: bool,
     /// Disks say that a batch was not kept, and try it again with the next.
     pub failing_disk: bool,
     /// Brokers ask about each CONNECT, PUBLISH and SUBSCRIBE, and the answers take their time.
     pub slow_answers: bool,
+    /// Brokers stand still for a while, and find their clock ahead.
+    pub stalls: bool,
     /// Queues are so small that messages are lost, and counted.
     pub small_queues: bool,
     /// Brokers have little memory for messages: most stay in the store alone, and are read back in small parts.
@@ -61,6 +63,7 @@ impl Faults {
         jumps: false,
         failing_disk: false,
         slow_answers: false,
+        stalls: false,
         small_queues: false,
         small_memory: false,
     };
@@ -78,6 +81,7 @@ impl Faults {
             ("jumps", &mut self.jumps),
             ("failing-disk", &mut self.failing_disk),
             ("slow-answers", &mut self.slow_answers),
+            ("stalls", &mut self.stalls),
             ("small-queues", &mut self.small_queues),
             ("small-memory", &mut self.small_memory),
         ]
