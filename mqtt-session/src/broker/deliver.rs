@@ -401,6 +401,7 @@ impl Broker {
         let mut places = Vec::new();
         let mut head = Head::default();
         let mut wanted = false;
+        let mut missed = 0;
         let mut entry: Option<Entry> = None;
         while let Some((id, key)) = self.first_unread(slot)
             && entry.as_ref().is_none_or(|entry| entry.id == id)
@@ -425,6 +426,7 @@ impl Broker {
                 };
             }
             let Some(here) = &entry else { return false };
+            missed += log.missed_before(cursor.next);
             cursor.unacked.push_back(cursor.next);
             places.push((key, cursor.next));
             cursor.next = cursor.next.forward(1);
@@ -451,6 +453,7 @@ impl Broker {
         let Some(entry) = entry else { return false };
         wanted |= add_pushed(session, &entry.message, &mut head);
         let name = session.name.clone();
+        self.count_dropped(DropReason::QueueFull, &name, missed);
         if !wanted || entry.message.is_expired(self.now) {
             if wanted {
                 self.count_dropped(DropReason::Expired, &name, 1); // [MQTT-3.3.2-5]

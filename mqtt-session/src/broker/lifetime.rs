@@ -80,6 +80,7 @@ impl Broker {
         let id = self.next_message();
         // [MQTT-3.1.2-14], [MQTT-3.1.2-15]: retained or not, as the Will says
         let mut outgoing = Outgoing::new(shared, will.qos, will.retain, expires_at, Some(publisher), id);
+        outgoing.on_top = true;
         if self.retain(&mut outgoing).is_ok() {
             self.route(&mut outgoing);
         }

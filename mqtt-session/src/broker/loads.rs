@@ -4,12 +4,14 @@
 //! and asked for takes no more than its share of the memory, one message of any size excepted; whoever waits for a part is
 //! served when it comes, before anything else gives way to something new, so that everybody gets on however small the share.
 use super::log::{Entry, Log, Place};
+use super::route::Subscriber;
 use super::timers::Timer;
-use super::{Broker, Event, LoadRequest, Loaded, Output, Position, Request};
+use super::{Broker, Event, LoadRequest, Loaded, Message, Output, Position, Request};
 use crate::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
+use mqtt_proto::{Publish, TopicFilter};
 
 /// Bytes of messages that one load asks for, where the memory allows: some milliseconds of a fast socket.
 const LOAD_BYTES: u64 = 256 * 1024;
@@ -20,6 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 /// Logs looked at in vain, because nothing of them is kept yet, before room is given up.
 const TRIES: u32 = 64;
+
+/// Places in which a message is kept without a closer look at the memory.
+const FEW: u64 = 64;
 
 /// Who waits for a part of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,8 @@ pub(super) struct Loads {
     queue: VecDeque<(u32, Position)>,
     /// How many are asked for.
     asked: u64,
+    /// How many have failed, and are not there yet.
+    failing: usize,
 }
 
 /// A part of a log.
@@ -89,10 +96,6 @@ impl Loads {
         self.enabled = true;
     }
 
-    pub(super) fn is_enabled(&self) -> bool {
-        self.enabled
-    }
-
     /// Bytes that loaded messages take.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
@@ -100,7 +103,7 @@ impl Loads {
 
     /// Whether any load has failed and waits to be tried again.
     pub(super) fn is_failing(&self) -> bool {
-        self.wanted.values().any(|wanted| wanted.failures > 0)
+        self.failing > 0
     }
 
     /// The entry of `log` at `at`, which lies before the log's tail. O(log n). Has what follows it loaded as well, if there
@@ -190,6 +193,7 @@ impl Loads {
             let place = *place;
             if let Some(wanted) = self.wanted.remove(&place) {
                 self.asked -= u64::from(wanted.state == State::Asked);
+                self.failing -= usize::from(wanted.failures > 0);
                 if let State::Pausing(at) = wanted.state {
                     timers.disarm(at, Timer::Load(place.0, place.1));
                 }
@@ -274,6 +278,23 @@ impl Broker {
         self.stats.memory_bytes + cost <= limit
     }
 
+    /// Whether a message finds room wherever it is to be kept. Always where there is no store to leave
+    /// messages to: there the oldest give way.
+    pub(super) fn has_room_for(&mut self, publish: &Publish) -> bool {
+        let Some(topic) = &publish.topic else { return true };
+        let bytes = size_of::<Message>() + topic.len() + publish.payload.len() + publish.properties.len();
+        let cost = bytes as u64;
+        // Few messages are kept in so many places that more has to be known.
+        if !self.loads.enabled || self.stats.memory_bytes + FEW * cost <= self.queue_limit() {
+            return true;
+        }
+        let mut places = 1; // as the retained message
+        self.subscriptions.matches(topic, &mut self.scratch, |subscriber, _| {
+            places += u64::from(matches!(subscriber, Subscriber::Log(_) | Subscriber::Group(_)));
+        });
+        self.find_room(places * cost)
+    }
+
     fn spill(&mut self, wanted: u64) {
         let (kept, mut freed, mut tries) = (self.store.kept_messages, 0, TRIES);
         let mut aside = Vec::new();
@@ -350,7 +371,7 @@ impl Broker {
                 if !idle {
                     return; // the next that comes makes room
                 }
-                loads.wanted.remove(&place);
+                loads.wanted.remove(&place); // never asked for, so it has not failed
                 loads.queue.pop_front();
                 continue;
             }
@@ -371,13 +392,17 @@ impl Broker {
     pub(super) fn loaded(&mut self, loaded: Loaded) {
         let Loaded { filter, from, upto, entries } = loaded;
         let Some(key) = self.log_by_filter.get(&filter).copied() else { return };
-        let Some(log) = self.logs.get(key) else { return };
         let asked = self.loads.wanted.get(&(key, from)).is_some_and(|wanted| wanted.state == State::Asked);
         if !asked {
             return; // of a log that is over
         }
         let Some(wanted) = self.loads.wanted.remove(&(key, from)) else { return };
         self.loads.asked -= 1;
+        if wanted.failures > 0 {
+            self.loads.failing -= 1;
+            self.publish_store_state();
+        }
+        let Some(log) = self.logs.get(key) else { return };
         let upto = upto.min(wanted.until).max(from.forward(1)); // a store that gives nothing has lost the entry
         let (start, now, wall) = (log.start().max(from), self.now, self.wall());
         let mut kept = Vec::with_capacity(entries.len());
@@ -399,13 +424,14 @@ impl Broker {
     }
 
     /// A part of a log could not be read: again after a pause.
-    pub(super) fn load_failed(&mut self, filter: &mqtt_proto::TopicFilter, from: Position) {
+    pub(super) fn load_failed(&mut self, filter: &TopicFilter, from: Position) {
         let Some(key) = self.log_by_filter.get(filter).copied() else { return };
         let Some(wanted) = self.loads.wanted.get_mut(&(key, from)) else { return };
         if wanted.state != State::Asked {
             return;
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << wanted.failures.min(10)).min(LAST_PAUSE);
+        self.loads.failing += usize::from(wanted.failures == 0);
         wanted.failures += 1;
         let (at, failures) = (self.now + pause, wanted.failures);
         wanted.state = State::Pausing(at);
@@ -414,6 +440,7 @@ impl Broker {
         self.stats.loads_failed_total += 1;
         let filter = filter.clone();
         self.emit(|_| true, || Event::LoadFailed { filter, failures, pause });
+        self.publish_store_state();
     }
 
     /// The pause of a load is over. It is tried again if anybody still waits for it.
@@ -426,7 +453,8 @@ impl Broker {
         });
         if wanted.readers.is_empty() {
             self.loads.wanted.remove(&(key, from));
-            return;
+            self.loads.failing -= 1;
+            return self.publish_store_state();
         }
         wanted.state = State::Queued;
         self.loads.queue.push_back((key, from));

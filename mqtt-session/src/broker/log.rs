@@ -6,6 +6,7 @@
 use super::{LogHead, Message, MessageId, Position};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use mqtt_proto::TopicFilter;
 
 /// One entry of a log.
@@ -65,6 +66,8 @@ pub(super) struct Log {
     tail_bytes: u64,
     /// How many cursors have acknowledged everything before each position.
     cursors: BTreeMap<Position, u32>,
+    /// How many messages found no room, each before the entry at a position.
+    holes: Vec<(Position, u64)>,
     /// Where it stands in [`Largest`](super::loads::Largest).
     pub(super) rank: u8,
 }
@@ -94,6 +97,7 @@ impl Log {
             spilled_bytes: head.bytes,
             tail_bytes: 0,
             cursors: BTreeMap::new(),
+            holes: Vec::new(),
             rank: 0,
         }
     }
@@ -161,6 +165,23 @@ impl Log {
         self.tail_bytes += message.cost();
         self.tail.push_back(Entry { id, message });
         at
+    }
+
+    /// A message finds no room behind the others: whoever reads on from here has lost it.
+    pub(super) fn miss(&mut self) {
+        let end = self.end();
+        match self.holes.last_mut().filter(|(at, _)| *at == end) {
+            Some((_, count)) => *count += 1,
+            None => self.holes.push((end, 1)),
+        }
+    }
+
+    /// How many messages a reader of the entry at `at` has lost before it.
+    pub(super) fn missed_before(&self, at: Position) -> u64 {
+        if self.holes.is_empty() {
+            return 0;
+        }
+        self.holes.binary_search_by_key(&at, |(at, _)| *at).map_or(0, |index| self.holes[index].1)
     }
 
     /// Removes the oldest entry.
@@ -240,6 +261,9 @@ impl Log {
         let mut removed = self.pop_spilled(behind);
         while self.start < slowest && !self.tail.is_empty() {
             removed.add(&self.pop_oldest());
+        }
+        if !self.holes.is_empty() {
+            self.holes.retain(|(at, _)| slowest <= *at);
         }
         removed
     }

@@ -106,6 +106,8 @@ pub struct Broker {
     /// The last request and message that were numbered.
     requests: u64,
     messages: u64,
+    /// Connections whose PUBLISH waits for room in memory.
+    roomless: Vec<ConnId>,
     /// Sessions and groups to serve at the end of this input.
     ready: Vec<u32>,
     ready_groups: Vec<u32>,
@@ -156,6 +158,7 @@ impl Broker {
             auth_requests: BTreeMap::new(),
             requests: 0,
             messages: 0,
+            roomless: Vec::new(),
             ready: Vec::new(),
             ready_groups: Vec::new(),
             deferred: Vec::new(),
@@ -220,12 +223,19 @@ impl Broker {
             Completion::Authenticated { id, outcome } => self.handle_authenticated(id, outcome),
             Completion::Authorized { id, decision, cache_for } => self.handle_authorized(id, decision, cache_for),
             Completion::Stored { upto } => {
+                let failing = self.store.is_failing();
                 self.store.kept(upto);
                 self.open_gates();
+                self.seek_room();
+                if failing {
+                    self.publish_store_state();
+                }
             }
             Completion::StoreFailed { seq } => {
                 self.stats.store_failures_total += 1;
                 self.fail_gates(seq);
+                self.seek_room();
+                self.publish_store_state();
             }
             Completion::Loaded(loaded) => self.loaded(loaded),
             Completion::LoadFailed { filter, from } => self.load_failed(&filter, from),

@@ -7,7 +7,7 @@ use super::loads::{Look, Reader};
 use super::log::{Cursor, Log};
 use super::memory::{StoredCursor, StoredDelivery, StoredMessage, StoredSession};
 use super::route::{Subscriber, Terms};
-use super::session::{Gaps, Head, Home, Identifiers, Inflight, Origin, Session, Stage, Subscription};
+use super::session::{Gaps, Head, Home, Identifiers, Inflight, Origin, Places, Session, Stage, Subscription};
 use super::timers::Timer;
 use super::{Broker, Config, Contents, DropReason, LogHead, Message, MessageId, Position, SessionRecord};
 use crate::{Instant, UnixTime};
@@ -166,7 +166,7 @@ impl Broker {
         }
         let Some(session) = self.sessions.get(slot) else { return Origin::Pushed };
         let known = places.iter().filter_map(|(filter, at)| Some((*self.log_by_filter.get(filter)?, *at)));
-        let known: Vec<(u32, Position)> = known.filter(|(key, _)| session.cursors.contains_key(key)).collect();
+        let known: Places = known.filter(|(key, _)| session.cursors.contains_key(key)).collect();
         if known.is_empty() { Origin::Pushed } else { Origin::Logs(known) }
     }
 
@@ -234,7 +234,7 @@ impl Broker {
         let mut awaited = !gaps.marks.is_empty();
         if !awaited {
             for key in keys {
-                awaited |= !self.read_again(slot, key, &mut gaps);
+                awaited |= !gaps.done.contains(&key) && !self.read_again(slot, key, &mut gaps);
             }
         }
         if awaited {
@@ -252,8 +252,7 @@ impl Broker {
     /// Reads one log up to the last message that had been read. `false`: the store has still to give some of it.
     fn read_again(&mut self, slot: u32, key: u32, gaps: &mut Gaps) -> bool {
         let (mut lost, mut dropped, mut whole) = (0, 0, true);
-        loop {
-            let Some(session) = self.sessions.get_mut(slot) else { break };
+        while let Some(session) = self.sessions.get_mut(slot) {
             let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { break };
             if cursor.next < log.start() {
                 dropped += log.start().0 - cursor.next.0; // to a limit, since the restart
@@ -286,6 +285,9 @@ impl Broker {
             }
             cursor.next = at.forward(1);
         }
+        if whole {
+            gaps.done.insert(key); // so that its messages may leave the memory again
+        }
         self.settle_cursor(slot, key);
         let name = self.sessions.get(slot).map(|session| session.name.clone()).unwrap_or_default();
         self.count_dropped(DropReason::Expired, &name, lost);
@@ -295,7 +297,7 @@ impl Broker {
 
     /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1,
     /// whatever its subscription says by now: at QoS 0 nothing is acknowledged, and what went out at QoS 2 was kept.
-    fn send_anew(&mut self, slot: u32, message_id: MessageId, message: Arc<Message>, places: Vec<(u32, Position)>) {
+    fn send_anew(&mut self, slot: u32, message_id: MessageId, message: Arc<Message>, places: Places) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let mut head = Head { qos: QoS::AtLeastOnce, ..Head::default() };
         let (mut own, mut wanted) = (false, false);

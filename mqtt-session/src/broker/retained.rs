@@ -43,7 +43,7 @@ impl Broker {
             return Err(ReasonCode::QuotaExceeded);
         }
         let message = outgoing.keep();
-        if !self.find_room(message.cost()) {
+        if !self.find_room(message.cost()) && !outgoing.on_top {
             return Err(ReasonCode::QuotaExceeded);
         }
         self.stats.memory_bytes += message.cost();

@@ -41,6 +41,8 @@ pub(super) struct Outgoing {
     pub(super) expires_at: Option<Instant>,
     pub(super) publisher: Option<Arc<str>>,
     pub(super) id: MessageId,
+    /// Whether it is kept even where memory is short: there is one Will for each client at most.
+    pub(super) on_top: bool,
     kept: Option<Arc<Message>>,
     stored: bool,
     /// Encodings shared by receivers, by version, QoS and RETAIN.
@@ -56,7 +58,8 @@ impl Outgoing {
         publisher: Option<Arc<str>>,
         id: MessageId,
     ) -> Self {
-        Self { shared, qos, retain, expires_at, publisher, id, kept: None, stored: false, images: Default::default() }
+        let images = Default::default();
+        Self { shared, qos, retain, expires_at, publisher, id, on_top: false, kept: None, stored: false, images }
     }
 
     /// The message as a value that can be kept: copied out of the buffer it came in, once.
@@ -136,9 +139,11 @@ impl Broker {
     pub(super) fn append(&mut self, outgoing: &mut Outgoing, key: u32) {
         let message = outgoing.keep();
         let cost = message.cost();
-        let room = self.make_room(key, cost);
+        let room = self.make_room(key, cost, outgoing.on_top);
         let Some(log) = self.logs.get_mut(key) else { return };
         if !room {
+            // Counted for each reader, too, as what gave way is.
+            log.miss();
             let name = Arc::from(&*log.filter);
             return self.count_dropped(DropReason::LogFull, &name, 1);
         }
@@ -157,8 +162,8 @@ impl Broker {
 
     /// Makes room for one more entry of `cost` bytes. Within the limits of the queue the oldest give way; where memory runs
     /// out, what the store has leaves it first. `false`: what is in memory has to stay.
-    fn make_room(&mut self, key: u32, cost: u64) -> bool {
-        let room = self.stats.memory_bytes + cost <= self.queue_limit() || self.find_room(cost);
+    fn make_room(&mut self, key: u32, cost: u64, on_top: bool) -> bool {
+        let room = on_top || self.stats.memory_bytes + cost <= self.queue_limit() || self.find_room(cost);
         let limits = &self.config.session;
         let (most, most_bytes, all_bytes) =
             (limits.max_queued_messages as u64, limits.max_queued_bytes, self.config.max_queued_bytes);

@@ -64,6 +64,9 @@ pub(super) struct Session {
     pub(super) mark: (u64, u32),
 }
 
+/// Places of one message, each with its log's key.
+pub(super) type Places = Vec<(u32, Position)>;
+
 /// What the last broker had read of the session's logs when it stopped, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
@@ -73,10 +76,12 @@ pub(super) struct Gaps {
     pub(super) held: BTreeSet<(u32, Position)>,
     /// Entries that had been read, whose messages' numbers have still to be found.
     pub(super) marks: Vec<(u32, Position)>,
+    /// Logs in which nothing of it is left to be found.
+    pub(super) done: BTreeSet<u32>,
     /// The last message that had been read: whatever came before in any log had been, too.
     pub(super) last: MessageId,
     /// Messages that had been sent and were not acknowledged, with their places.
-    pub(super) found: BTreeMap<MessageId, (Arc<Message>, Vec<(u32, Position)>)>,
+    pub(super) found: BTreeMap<MessageId, (Arc<Message>, Places)>,
 }
 
 /// One subscription of a session.
@@ -153,7 +158,7 @@ pub(super) enum Origin {
     #[default]
     Pushed,
     /// These places of logs.
-    Logs(Vec<(u32, Position)>),
+    Logs(Places),
     /// This place of a shared group's log.
     Group(u32, Position),
 }

@@ -236,6 +236,11 @@ impl Broker {
         if !group.returned.remove(&at) {
             group.cursor.unacked.push_back(at);
             group.cursor.next = at.forward(1);
+            let missed = self.logs.get(group.log).map_or(0, |log| log.missed_before(at));
+            if missed > 0 {
+                let name = alloc::sync::Arc::from(&*group.filter);
+                self.count_dropped(DropReason::QueueFull, &name, missed);
+            }
         }
     }
 

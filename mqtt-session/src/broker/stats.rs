@@ -57,6 +57,8 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Publishes refused for lack of authorization since the start.
     pub publish_denied_total: u64,
+    /// QoS 1 and 2 publishes refused since the start because there was no room in memory, and nothing to leave to the store.
+    pub publish_refused_total: u64,
     /// Deliveries dropped because a socket did not keep up.
     pub dropped_slow_receiver: u64,
     /// Deliveries dropped because a queue was full.

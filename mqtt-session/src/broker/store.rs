@@ -188,6 +188,16 @@ impl Store {
         self.ops.push(op);
     }
 
+    /// Whether the last answer was that a batch is lost.
+    pub(super) fn is_failing(&self) -> bool {
+        self.lost > self.watermark
+    }
+
+    /// Whether changes are on their way to the store, or about to be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.handed_out > self.watermark.max(self.lost) || self.wanted || !self.ops.is_empty()
+    }
+
     /// The store has kept all batches up to this one.
     pub(super) fn kept(&mut self, upto: StoreSeq) {
         self.watermark = self.watermark.max(upto.min(self.handed_out)); // what was not handed out cannot be kept

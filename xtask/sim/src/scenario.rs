@@ -49,7 +49,7 @@ pub struct Faults {
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 12;
+pub const FAULTS: usize = 13;
 
 impl Faults {
     pub const NONE: Self = Self {

@@ -136,7 +136,7 @@ fn config(faults: Faults) -> Arc<Config> {
     config.connection.max_transmit_bytes = 64 * 1024;
     config.max_queued_bytes = 8 << 20;
     if faults.small_memory {
-        config.max_memory_bytes = 10 << 10;
+        config.max_memory_bytes = 6 << 10;
     }
     Arc::new(config)
 }
