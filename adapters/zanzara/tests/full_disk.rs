@@ -7,7 +7,7 @@
 mod cli_support;
 
 use cli_support::{Broker, PATIENCE, Running};
-use mqtt_tokio::client::{Backoff, Client, QoS};
+use mqtt_tokio::client::{Backoff, Client, QoS, Subscription};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -152,6 +152,16 @@ fn numbered(number: usize) -> String {
     payload
 }
 
+/// Waits for a message with this payload.
+async fn until(messages: &mut Subscription, payload: &str) {
+    loop {
+        let message = tokio::time::timeout(PATIENCE, messages.recv()).await.expect("it comes").expect("it goes on");
+        if message.payload == payload {
+            return;
+        }
+    }
+}
+
 async fn fills_and_recovers(disk: &impl Disk) {
     let arguments = ["--listen", "mqtt://127.0.0.1:0", "--log-level", "info"];
     let broker = Broker::from(Running::spawn(disk.command(&arguments)));
@@ -161,6 +171,9 @@ async fn fills_and_recovers(disk: &impl Disk) {
     sleeper.end().await.expect("it ends");
     let watcher = Client::connect(&format!("mqtt://127.0.0.1:{port}")).await.expect("it connects");
     let mut seen = watcher.subscribe("seen", QoS::AtMostOnce).await.expect("it is subscribed");
+
+    let mut state = watcher.subscribe("$SYS/broker/store/state", QoS::AtMostOnce).await.expect("it is subscribed");
+    until(&mut state, "ok").await;
 
     // It fills up: from some message on nothing is acknowledged.
     let publisher = client(&port, "publisher").await;
@@ -182,6 +195,7 @@ async fn fills_and_recovers(disk: &impl Disk) {
         assert!(outcome.is_err(), "message {number} is acknowledged, and the disk is full");
         number += 1;
     }
+    until(&mut state, "failing").await;
     // Messages are delivered on.
     publisher.publish("seen", "still", QoS::AtMostOnce).await.expect("it is sent");
     let received = tokio::time::timeout(PATIENCE, seen.recv()).await.expect("it comes").expect("the client goes on");
@@ -196,6 +210,7 @@ async fn fills_and_recovers(disk: &impl Disk) {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     acknowledged.push(number);
+    until(&mut state, "ok").await;
     publisher.publish("kept", "end", QoS::AtLeastOnce).await.expect("it is acknowledged");
 
     broker.running.signal("KILL");
