@@ -3,6 +3,7 @@ mod support;
 
 mod auth;
 mod connect;
+mod edges;
 mod flows;
 mod keep_alive;
 mod publish;
