@@ -133,7 +133,7 @@ fn people_get_a_table() {
 }
 
 /// A broker for one pair and QoS 0 that passes on what its `plan` makes of the number of a message.
-fn cheat(plan: fn(u64) -> &'static [i64]) -> String {
+fn cheat(plan: fn(u64) -> &'static [usize]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     thread::spawn(move || {
@@ -152,7 +152,7 @@ fn cheat(plan: fn(u64) -> &'static [i64]) -> String {
             past.push(publish);
             let number = past.len() - 1;
             for back in plan(number as u64) {
-                subscriber.write_all(&past[number - *back as usize]).unwrap();
+                subscriber.write_all(&past[number - back]).unwrap();
             }
         }
     });
@@ -180,7 +180,7 @@ fn packet(stream: &mut TcpStream) -> Vec<u8> {
 #[test]
 fn a_broker_that_loses_repeats_or_mixes_is_found_out() {
     // Each names the messages to send at a message, by how far back they are.
-    type Plan = fn(u64) -> &'static [i64];
+    type Plan = fn(u64) -> &'static [usize];
     let plans: [(&str, u64, Plan); 4] = [
         ("", 0, |_| &[0]),
         ("lost", 1, |number| if number == 5 { &[] } else { &[0] }),

@@ -101,7 +101,8 @@ pub(crate) fn scenario(scenario: &Scenario, brokers: &[Broker], found: &[Vec<Mea
 /// The median, and the least and the greatest of all rounds.
 fn cell(spread: Option<Spread>, unit: &str) -> String {
     let Some(Spread { median, min, max }) = spread else { return "–".to_owned() };
-    format!("{}{unit} ({}–{})", number(median), number(min), number(max))
+    let (shown, least, greatest) = (number(median), number(min), number(max));
+    if least == greatest { format!("{shown}{unit}") } else { format!("{shown}{unit} ({least}–{greatest})") }
 }
 
 fn number(value: f64) -> String {
@@ -193,7 +194,7 @@ mod tests {
         ];
         let text = scenario(&one, &[broker("a"), broker("b")], &found);
         assert!(text.contains("| figure | better | a | b | a / b |"), "{text}");
-        let row = "| delivered (messages/s) | higher | 2.00M (1.00M–3.00M) | 1.00M (1.00M–1.00M) | 3.00× (3.00–3.00) |";
+        let row = "| delivered (messages/s) | higher | 2.00M (1.00M–3.00M) | 1.00M | 3.00× |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| delay, 99 % (µs) | lower |"), "{text}");
         assert!(text.contains("b, round 1: 5 lost\n"), "{text}");

@@ -23,7 +23,7 @@ const PLAIN: &[(&str, &str)] = &[
     ("1-100-q1", "fan-out --subscribers 100 --qos 1"),
     ("1-1000-q0", "fan-out --subscribers 1000 --qos 0"),
     ("latency-1000", "latency --pairs 10 --rate 1000"),
-    ("retained-50k", "retained --count 50000"),
+    ("retained-50k", "retained --count 50000 --keep"),
     ("offline-1x50k", "offline --sessions 1 --messages 50000"),
     ("offline-1000x50", "offline --sessions 1000 --messages 50"),
     ("connections-5k", "connections --count 5000"),

@@ -1,7 +1,7 @@
 //! Many connections at once.
 use super::arguments::TargetArgs;
 use super::hello::{Hello, Target};
-use super::herd::{Entry, Herd, Phase, Script, Step};
+use super::herd::{Entry, Herd, Script, Step};
 use super::process::Usage;
 use super::progress::Progress;
 use super::report::{self, Check, Delay, Figure, Report};
@@ -53,7 +53,7 @@ fn measure(
     let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: 0, filter: &|_| None, end: Step::Done };
     progress.begin("connecting");
     let made = herd.run(0..count, entry, &mut hello, &mut progress)?;
-    tell("connecting", &made);
+    made.tell("connecting");
     let after = usage();
     std::thread::sleep(hold);
 
@@ -61,7 +61,7 @@ fn measure(
     let connected = herd.connected();
     let everybody = Entry { at_once: count, rate: None };
     let pinged = herd.run(connected.iter().copied(), everybody, &mut Ping, &mut progress)?;
-    tell("pinging", &pinged);
+    pinged.tell("pinging");
     herd.leave();
 
     let done = made.done as u64;
@@ -81,14 +81,4 @@ fn measure(
         .filter_map(|(name, phase)| Some(Delay { name, unit: "µs", summary: phase.delays.summary()? }));
     let check = Check { failed_clients: (count - pinged.done.min(count)) as u64, ..Check::default() };
     Ok((figures, delays.collect(), check.judged()))
-}
-
-/// Says why clients failed.
-fn tell(what: &str, phase: &Phase) {
-    if let Some(why) = &phase.why {
-        eprintln!("zanzara: {what}: {} failed, the first because: {why}", phase.failed);
-    }
-    if phase.hanging > 0 {
-        eprintln!("zanzara: {what}: {} without an answer", phase.hanging);
-    }
 }

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Time without any arrival after which what is on its way counts as lost.
-const STALL: Duration = Duration::from_secs(3);
+const STALL: Duration = Duration::from_secs(10);
 /// Time between two looks at the loops.
 const LOOK: Duration = Duration::from_millis(20);
 /// Connections that are made at once.

@@ -170,9 +170,7 @@ fn measure(
     let delivered = drain.received.iter().map(|(count, _)| count).sum();
     figures.extend(report::rate(named("drained"), delivered, drained.elapsed.as_secs_f64(), "messages/s"));
     figures.extend(report::costs(named("broker CPU draining"), "µs/message", delivered, before, after));
-    if let Some(why) = &drained.why {
-        eprintln!("zanzara: draining: {} sessions failed, the first because: {why}", drained.failed);
-    }
+    drained.tell("draining");
     herd.leave();
 
     progress.begin("removing sessions");
@@ -187,7 +185,7 @@ fn measure(
         reordered: drain.reordered,
         foreign: drain.foreign,
         unacknowledged: sender.unacknowledged(),
-        failed_clients: drained.failed as u64,
+        failed_clients: (drained.failed + drained.hanging) as u64,
         ..Check::default()
     };
     Ok((figures, check))
