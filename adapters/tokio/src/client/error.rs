@@ -23,6 +23,8 @@ pub enum ConnectError {
     },
     /// Reached, but not connected.
     Disconnected(DisconnectReason),
+    /// The store did not start ([`Store::start`](super::Store::start)).
+    Store(io::Error),
 }
 
 impl fmt::Display for ConnectError {
@@ -39,6 +41,7 @@ impl fmt::Display for ConnectError {
                 }
             }
             Self::Disconnected(reason) => reason.fmt(f),
+            Self::Store(error) => write!(f, "the store cannot be started: {error}"),
         }
     }
 }
@@ -46,7 +49,7 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            Self::Io { source, .. } | Self::Store(source) => Some(source),
             _ => None,
         }
     }
