@@ -71,8 +71,9 @@ fn a_flow_can_have_a_duration_and_tells_what_the_broker_costs() {
     let pid = broker.running.child.id();
     let (json, check) = sound(&broker, &format!("point-to-point --pairs 2 -d 200ms --warm-up 50ms --pid {pid}"));
     assert!(check["delivered"].as_u64().unwrap() > 0);
+    sound(&broker, "fan-out --subscribers 3 -d 200ms --frozen 2 --rate 1000 -q 1");
     let expected: &[&str] = if cfg!(target_os = "linux") {
-        &["delivered", "published", "broker CPU", "load CPU"]
+        &["delivered", "published", "broker CPU", "load CPU", "broker memory"]
     } else {
         &["delivered", "published"]
     };
@@ -215,6 +216,7 @@ fn what_cannot_be_measured_has_a_code_and_a_reason() {
         ("offline -q 0", 2, "use 1 or 2"),
         ("subscriptions --clients 5", 2, "--exact"),
         ("subscriptions --topics 5", 2, "do not go with"),
+        ("shared --frozen 1", 2, "--frozen"),
     ] {
         let (found, _, errors) = bench(&broker.port, arguments);
         assert_eq!(found, Some(code), "{arguments}: {errors}");

@@ -1,6 +1,7 @@
 //! What was found, as tables and as JSON.
 use super::Measured;
 use super::brokers::Broker;
+use super::chart::{self, Line};
 use super::scenarios::Scenario;
 use super::statistics::{Spread, ratio};
 use serde_json::{Value, json};
@@ -117,6 +118,46 @@ fn number(value: f64) -> String {
     }
 }
 
+/// One figure of a curve.
+struct Curve {
+    name: &'static str,
+    figure: String,
+    unit: String,
+    lines: Vec<Line>,
+}
+
+/// The pictures of all curves: names of files, and their content.
+pub(crate) fn pictures(
+    scenarios: &[Scenario],
+    brokers: &[Broker],
+    found: &[Vec<Vec<Measured>>],
+) -> Vec<(String, String)> {
+    let mut curves: Vec<Curve> = Vec::new();
+    for (scenario, results) in scenarios.iter().zip(found) {
+        let Some((name, n)) = scenario.point else { continue };
+        for row in rows(results) {
+            let (figure, unit) = (row.name.replace(&format!(", {n} offline"), ""), row.unit);
+            let same = |known: &Curve| known.name == name && known.figure == figure && known.unit == unit;
+            let index = curves.iter().position(same).unwrap_or_else(|| {
+                let lines =
+                    brokers.iter().map(|broker| Line { name: broker.name.clone(), points: Vec::new() }).collect();
+                curves.push(Curve { name, figure, unit, lines });
+                curves.len() - 1
+            });
+            for (line, values) in curves[index].lines.iter_mut().zip(&row.values) {
+                line.points.extend(Spread::of(values.iter().flatten().copied()).map(|spread| (n, spread)));
+            }
+        }
+    }
+    let picture = |Curve { name, figure, unit, lines }: &Curve| {
+        let words = figure.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let file = format!("{name}-{}.svg", words.collect::<Vec<&str>>().join("-"));
+        let svg = chart::svg(&format!("{figure} ({unit})"), name, lines)?;
+        lines.iter().any(|line| line.points.len() > 1).then_some((file, svg))
+    };
+    curves.iter().filter_map(picture).collect()
+}
+
 /// What stands above the tables.
 pub(crate) fn head(head: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
@@ -187,7 +228,7 @@ mod tests {
             command: Vec::new(),
             config: String::new(),
         };
-        let one = Scenario { name: "s".to_owned(), arguments: vec!["fan-in".to_owned()] };
+        let one = Scenario { name: "s".to_owned(), arguments: vec!["fan-in".to_owned()], point: None };
         let found = vec![
             vec![measured(3e6, 0), measured(1e6, 0)],
             vec![measured(1e6, 5), Measured::Failed("it died".to_owned())],
@@ -202,5 +243,10 @@ mod tests {
         let json = json(&one, &[broker("a"), broker("b")], &found);
         assert_eq!(json["figures"][0]["brokers"][1]["ratio_of_ours"]["median"], 3.0);
         assert_eq!(json["measurements"][1]["rounds"][1]["failed"], "it died");
+        let curve = |n| Scenario { point: Some(("c", n)), ..one.clone() };
+        let again = || vec![vec![measured(1e6, 0)], vec![measured(1e6, 0)]];
+        let pictures = pictures(&[curve(1), curve(10)], &[broker("a"), broker("b")], &[again(), again()]);
+        let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["c-delivered.svg", "c-delay-50.svg", "c-delay-99.svg", "c-delay-99-9.svg"]);
     }
 }

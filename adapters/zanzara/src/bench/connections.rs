@@ -74,7 +74,7 @@ fn measure(
     let mut figures = vec![plain("connected at once", connected.len()), plain("answered a ping", pinged.done)];
     figures.extend(report::rate("connected", done, made.elapsed.as_secs_f64(), "connections/s"));
     figures.extend(report::costs("broker CPU", "µs/connection", done, before, after));
-    figures.extend(report::memory("broker memory", "bytes/connection", done, before, after));
+    figures.extend(report::memory("memory per connection", done, before, after));
     let delays = [("time to connect", &made), ("time to answer a ping", &pinged)];
     let delays = delays
         .into_iter()

@@ -150,7 +150,7 @@ fn measure(
     publisher.leave();
     figures.extend(report::rate(named("published"), messages, queued.elapsed.as_secs_f64(), "messages/s"));
     figures.extend(report::costs(named("broker CPU publishing"), "µs/message", messages, before, after));
-    figures.extend(report::memory(named("broker memory"), "bytes/message", messages, before, after));
+    figures.extend(report::memory(named("memory per message"), messages, before, after));
 
     let mut drain = Drain {
         target,

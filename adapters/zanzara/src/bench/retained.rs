@@ -120,7 +120,7 @@ fn measure(parts: &Parts, message: &MessageArgs, target: &Target) -> io::Result<
     let after = usage();
     figures.extend(report::rate("stored", count, stored.elapsed.as_secs_f64(), "messages/s"));
     figures.extend(report::costs("broker CPU storing", "µs/message", count, before, after));
-    figures.extend(report::memory("broker memory", "bytes/message", count, before, after));
+    figures.extend(report::memory("memory per message", count, before, after));
 
     let mut receiver = Receiver {
         target,

@@ -70,8 +70,8 @@ impl Script for Subscriber<'_> {
 
 /// Subscribes, then measures the flow.
 pub(super) fn run(spread: &Spread, batch: usize, flow: &FlowArgs) -> Result<Report, Failure> {
-    if flow.topics != 1 || flow.persistent {
-        return Err(Failure::usage("--topics and --persistent do not go with `subscriptions`"));
+    if flow.topics != 1 || flow.persistent || flow.frozen > 0 {
+        return Err(Failure::usage("--topics, --persistent and --frozen do not go with `subscriptions`"));
     }
     let target = Target::new(&flow.target)?;
     let mut plan = plan(Shape::Spread(spread.clone()), flow, &target);
@@ -120,6 +120,6 @@ fn subscribe(
     let mut figures = Vec::new();
     figures.extend(report::rate("subscribed", script.granted, seconds, "subscriptions/s"));
     figures.extend(report::costs("broker CPU subscribing", "µs/subscription", script.granted, before, after));
-    figures.extend(report::memory("broker memory", "bytes/subscription", script.granted, before, after));
+    figures.extend(report::memory("memory per subscription", script.granted, before, after));
     Ok((herd, figures, Vec::new()))
 }
