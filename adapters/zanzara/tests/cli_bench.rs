@@ -217,6 +217,7 @@ fn what_cannot_be_measured_has_a_code_and_a_reason() {
         ("subscriptions --clients 5", 2, "--exact"),
         ("subscriptions --topics 5", 2, "do not go with"),
         ("shared --frozen 1", 2, "--frozen"),
+        ("fan-in -V 5 -q 1 --window 30000", 1, "the broker takes"),
     ] {
         let (found, _, errors) = bench(&broker.port, arguments);
         assert_eq!(found, Some(code), "{arguments}: {errors}");

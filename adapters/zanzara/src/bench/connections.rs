@@ -5,7 +5,7 @@ use super::herd::{Entry, Herd, Script, Step};
 use super::process::Usage;
 use super::progress::Progress;
 use super::report::{self, Check, Delay, Figure, Report};
-use super::wire::{self, Frame, Keep};
+use super::wire::{self, Frame};
 use super::{failed, settings};
 use crate::exit::Failure;
 use std::io;
@@ -50,7 +50,7 @@ fn measure(
     let mut herd = Herd::new(target.address)?;
     let usage = || target.pid.and_then(Usage::of);
     let before = usage();
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: 0, filter: &|_| None, end: Step::Done };
+    let mut hello = Hello::new(target);
     progress.begin("connecting");
     let made = herd.run(0..count, entry, &mut hello, &mut progress)?;
     made.tell("connecting");

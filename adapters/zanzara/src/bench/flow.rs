@@ -44,7 +44,7 @@ pub(super) fn connect(plan: &Plan, target: &Target, progress: &mut Progress) -> 
         let subscriber = client.checked_sub(publishers)?;
         Some(plan.filter(if client < frozen { subscriber } else { 0 }))
     };
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: plan.qos, filter: &filter, end: Step::Done };
+    let mut hello = Hello { qos: plan.qos, window: plan.window, filter: &filter, ..Hello::new(target) };
     let mut herd = Herd::new(target.address)?;
     progress.begin("connecting");
     herd.run(0..publishers, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
@@ -57,7 +57,7 @@ pub(super) fn connect(plan: &Plan, target: &Target, progress: &mut Progress) -> 
 
 /// Removes the sessions of the subscribers.
 pub(super) fn forget(plan: &Plan, target: &Target, progress: &mut Progress) -> io::Result<()> {
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: plan.qos, filter: &|_| None, end: Step::Leave };
+    let mut hello = Hello { end: Step::Leave, ..Hello::new(target) };
     let first = plan.shape.publishers();
     progress.begin("removing sessions");
     let mut herd = Herd::new(target.address)?;

@@ -134,11 +134,11 @@ fn measure(
     let filter = |_| Some(topic.clone());
     let named = |name: &str| format!("{name}, {sessions} offline");
     progress.begin("making sessions");
-    let mut make = Hello { target, keep: Keep::New, role: ROLE, qos, filter: &filter, end: Step::Leave };
+    let mut make = Hello { keep: Keep::New, role: ROLE, qos, filter: &filter, end: Step::Leave, ..Hello::new(target) };
     herd.run(0..sessions, entry, &mut make, progress)?.complete("making sessions")?;
 
     let mut publisher = Herd::new(target.address)?;
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "publisher", qos, filter: &|_| None, end: Step::Done };
+    let mut hello = Hello { role: "publisher", qos, window: message.window.unwrap_or(WINDOW), ..Hello::new(target) };
     publisher.run(0..1, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
     let usage = || target.pid.and_then(Usage::of);
     let mut figures = Vec::new();
@@ -175,7 +175,7 @@ fn measure(
 
     progress.begin("removing sessions");
     let mut herd = Herd::new(target.address)?;
-    let mut remove = Hello { target, keep: Keep::Nothing, role: ROLE, qos, filter: &|_| None, end: Step::Leave };
+    let mut remove = Hello { role: ROLE, end: Step::Leave, ..Hello::new(target) };
     herd.run(0..sessions, entry, &mut remove, progress)?.complete("removing sessions")?;
     let check = Check {
         published: messages,

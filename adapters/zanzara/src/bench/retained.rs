@@ -7,7 +7,7 @@ use super::process::Usage;
 use super::progress::Progress;
 use super::report::{self, Check, Figure, Report};
 use super::sender::{Kind, Sender, first_topic};
-use super::wire::{self, Frame, Keep};
+use super::wire::{self, Frame};
 use super::{WINDOW, failed, settings};
 use crate::exit::Failure;
 use std::io;
@@ -103,7 +103,7 @@ fn measure(parts: &Parts, message: &MessageArgs, target: &Target) -> io::Result<
     let Parts { count, publishers, subscribers, keep, qos } = *parts;
     let mut progress = Progress::new();
     let mut herd = Herd::new(target.address)?;
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos, filter: &|_| None, end: Step::Done };
+    let mut hello = Hello { qos, window: message.window.unwrap_or(WINDOW), ..Hello::new(target) };
     progress.begin("connecting");
     let all = publishers + subscribers;
     herd.run(0..all, AT_ONCE, &mut hello, &mut progress)?.complete("connecting")?;
