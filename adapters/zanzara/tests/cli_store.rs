@@ -1,116 +1,112 @@
-//! `zanzara store` on the folder of a real broker.
+//! `zanzara pub --store` and `zanzara sub --store`: what one run leaves, the next one finishes.
 mod cli_support;
 
-use cli_support::{Broker, run, run_with, text};
-use std::path::{Path, PathBuf};
+use cli_support::{Broker, Running, run, run_with, text, zanzara};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Stdio;
 
-/// A folder for folders, removed when it is dropped.
-struct Place(PathBuf);
+/// A folder for sessions, removed when it is dropped.
+struct Folder(PathBuf);
 
-impl Place {
+impl Folder {
     fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-session-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path); // of an earlier process with the same number
-        std::fs::create_dir_all(&path).expect("the folder is made");
         Self(path)
     }
 
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a path in UTF-8").to_owned()
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path in UTF-8")
     }
 }
 
-impl Drop for Place {
+impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// Runs to success; gives standard output.
-fn succeeds(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// A folder with an offline session, two messages for it and a retained one.
-fn filled(data: &str) {
-    let broker = Broker::start(&["--data", data]);
-    let sleeper = ["-c", "-i", "sleeper", "-q", "1", "-t", "a/#"];
-    let subscriber = broker.subscriber(&sleeper);
-    subscriber.signal("TERM");
-    subscriber.end();
+#[test]
+fn what_could_not_be_sent_is_sent_by_the_next_run() {
+    let folder = Folder::new("offline");
+    let broker = Broker::start(&["--ephemeral"]);
+    let port = broker.port.clone();
+    let watcher = broker.subscriber(&["-q", "2", "-t", "late", "-C", "3"]);
+    let nowhere = ["-h", "127.0.0.1", "-p", "1", "--store", folder.path(), "-i", "p", "-q", "2", "-t", "late"];
     for message in ["one", "two"] {
-        assert!(broker.client("pub", &["-q", "1", "-t", "a/b", "-m", message]).status.success());
+        let output = run(&[&["pub"], &nowhere[..], &["-m", message]].concat());
+        assert_eq!(output.status.code(), Some(1), "no server is there: {}", text(&output.stderr));
     }
-    assert!(broker.client("pub", &["-r", "-q", "1", "-t", "kept", "-m", "three"]).status.success());
-    broker.running.signal("TERM");
-    assert_eq!(broker.running.end().0, Some(0));
+    let output = broker.client("pub", &["--store", folder.path(), "-i", "p", "-q", "2", "-t", "late", "-m", "three"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(watcher.rest(), ["one", "two", "three"], "on port {port}");
+    let output = broker.client("pub", &["--store", folder.path(), "--pending", "-d"]);
+    assert!(output.status.success() && text(&output.stderr).contains("0 messages are still to be sent"));
 }
 
 #[test]
-#[cfg(unix)]
-fn a_folder_is_checked_counted_exported_and_imported() {
-    let place = Place::new("transfer");
-    let (data, copy, file) = (place.path("data"), place.path("copy"), place.path("lines"));
-    filled(&data);
-
-    let checked = succeeds(&["store", "check", &data]);
-    assert!(checked.contains(": ok, 1 sessions, 1 subscriptions, 2 queued and 1 retained messages"), "{checked}");
-    let stats = succeeds(&["store", "stats", &data]);
-    for line in ["sessions: 1", "queued messages: 2", "messages: 2", "retained messages: 1", "quarantined records: 0"] {
-        assert!(stats.lines().any(|found| found == line), "{line} is missing in: {stats}");
+fn a_publisher_that_is_killed_goes_on_where_it_was() {
+    let folder = Folder::new("killed");
+    let broker = Broker::start(&["--ephemeral"]);
+    let watcher = broker.subscriber(&["-q", "2", "-t", "lines", "-i", "watcher", "-c"]);
+    let arguments = ["pub", "-h", "127.0.0.1", "-p", &broker.port, "--store", folder.path(), "--durability", "os"];
+    let arguments = [&arguments[..], &["-i", "p", "-q", "2", "-t", "lines"]].concat();
+    let mut child = zanzara(&[&arguments[..], &["-l"]].concat()).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = child.stdin.take().expect("standard input");
+    for number in 0..3000 {
+        writeln!(lines, "{number:04}").expect("it reads");
     }
-
-    let lines = succeeds(&["store", "export", &data]);
-    assert!(
-        lines.starts_with("{") && lines.lines().next().is_some_and(|line| line.contains("zanzara-export")),
-        "{lines}"
-    );
-    assert!(lines.contains("\"client\":\"sleeper\"") && lines.contains("\"payload\":\"two\""), "{lines}");
-    succeeds(&["store", "export", &data, &file]);
-    let again = run(&["store", "export", &data, &file]);
-    assert_eq!(again.status.code(), Some(2), "it overwrites nothing: {}", text(&again.stderr));
-
-    succeeds(&["store", "import", &copy, &file]);
-    assert_eq!(succeeds(&["store", "export", &copy]), lines);
-    let again = run(&["store", "import", &copy, &file]);
-    assert_eq!(again.status.code(), Some(2));
-    assert!(text(&again.stderr).contains("has contents already"), "{}", text(&again.stderr));
-    let bad = lines.replace("\"qos\":1", "\"qos\":7");
-    let refused = run_with(&["store", "import", &place.path("bad")], bad.as_bytes());
-    assert_eq!(refused.status.code(), Some(1));
-    let errors = text(&refused.stderr);
-    assert!(errors.contains("line ") && errors.contains("field \"qos\": 0, 1 or 2 is expected"), "{errors}");
-
-    // A broker goes on with the copy.
-    let broker = Broker::start(&["--data", &copy]);
-    let output = broker.client("sub", &["-c", "-i", "sleeper", "-q", "1", "-t", "a/#", "-C", "2"]);
-    assert_eq!(text(&output.stdout), "one\ntwo\n", "{}", text(&output.stderr));
-    let output = broker.client("sub", &["-t", "kept", "-C", "1"]);
-    assert_eq!(text(&output.stdout), "three\n");
+    let first = watcher.line(); // some have arrived, most have not
+    child.kill().expect("it is killed");
+    child.wait().expect("it is dead");
+    let output = run(&[&arguments[..], &["-m", "end"]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut all = vec![first];
+    while all.last().is_some_and(|line| line != "end") {
+        all.push(watcher.line());
+    }
+    let expected = (0..all.len() - 1).map(|number| format!("{number:04}")).chain(["end".to_owned()]);
+    assert!(all.iter().cloned().eq(expected), "each once, in order: {all:?}");
 }
 
 #[test]
-#[cfg(unix)]
-fn damage_is_listed_and_does_not_keep_a_broker_from_starting() {
-    let place = Place::new("damage");
-    let data = place.path("data");
-    filled(&data);
-    // The list of the files of the tree with the sessions.
-    std::fs::remove_file(Path::new(&data).join("db/keyspaces/1/current")).expect("it is there");
+fn a_subscriber_prints_what_it_had_not_printed() {
+    let folder = Folder::new("subscriber");
+    let broker = Broker::start(&["--ephemeral"]);
+    let subscriber = ["--store", folder.path(), "-i", "s", "-q", "2", "-t", "news"];
+    let output = broker.client("sub", &[&subscriber[..], &["-W", "1"]].concat());
+    assert_eq!(output.status.code(), Some(27), "{}", text(&output.stderr));
+    let lines = (0..100).map(|number| number.to_string()).collect::<Vec<_>>();
+    let publish = ["pub", "-h", "127.0.0.1", "-p", &broker.port, "-q", "2", "-t", "news", "-l"];
+    assert!(run_with(&publish, lines.join("\n").as_bytes()).status.success());
+    let first = broker.client("sub", &[&subscriber[..], &["-C", "40"]].concat());
+    let second = broker.client("sub", &[&subscriber[..], &["-C", "60"]].concat());
+    let printed = text(&first.stdout) + &text(&second.stdout);
+    assert!(printed.lines().eq(lines.iter()), "{printed}");
+}
 
-    let checked = run(&["store", "check", &data]);
-    assert_eq!(checked.status.code(), Some(1));
-    assert!(text(&checked.stderr).contains("keyspaces/1/current is missing"), "{}", text(&checked.stderr));
-    let broker = Broker::start(&["--data", &data]);
-    let banner = broker.banner.join("\n");
-    assert!(banner.contains("1 sessions, 1 subscriptions, 2 queued and 1 retained messages"), "{banner}");
-    let output = broker.client("sub", &["-c", "-i", "sleeper", "-q", "1", "-t", "a/#", "-C", "2"]);
-    assert_eq!(text(&output.stdout), "one\ntwo\n", "{}", text(&output.stderr));
-    broker.running.signal("TERM");
-    let (_, errors) = broker.running.end();
-    assert!(errors.contains("damaged-1"), "{errors}");
-    assert!(Path::new(&data).join("damaged-1/version").exists());
-    succeeds(&["store", "check", &data]);
+#[test]
+fn what_cannot_be_kept_is_refused() {
+    let folder = Folder::new("refused");
+    let store = ["pub", "-h", "127.0.0.1", "-p", "1", "--store", folder.path()];
+    for (arguments, code, part) in [
+        (&["-t", "x", "-m", "y"][..], 2, "-q 1 or -q 2"),
+        (&["-t", "x", "-q", "1"], 2, "--pending"),
+        (&["--pending", "-m", "y"], 2, "cannot be used with"),
+    ] {
+        let output = run(&[&store[..], arguments].concat());
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
+    }
+    let output = run(&["pub", "--pending"]);
+    assert!(text(&output.stderr).contains("--store"), "{}", text(&output.stderr));
+    let broker = Broker::start(&["--ephemeral"]);
+    let first = broker.subscriber(&["--store", folder.path(), "-i", "s", "-t", "x"]);
+    let second = broker.client("sub", &["--store", folder.path(), "-i", "s", "-t", "x"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another process uses this folder"), "{}", text(&second.stderr));
+    drop::<Running>(first);
+    let other = broker.client("sub", &["--store", folder.path(), "-i", "other", "-t", "x"]);
+    assert!(text(&other.stderr).contains("another client identifier"), "{}", text(&other.stderr));
 }
