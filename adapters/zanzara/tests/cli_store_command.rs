@@ -64,7 +64,7 @@ fn a_folder_is_checked_counted_exported_and_imported() {
 
     let lines = succeeds(&["store", "export", &data]);
     assert!(
-        lines.starts_with("{") && lines.lines().next().is_some_and(|line| line.contains("zanzara-export")),
+        lines.starts_with('{') && lines.lines().next().is_some_and(|line| line.contains("zanzara-export")),
         "{lines}"
     );
     assert!(lines.contains("\"client\":\"sleeper\"") && lines.contains("\"payload\":\"two\""), "{lines}");
