@@ -21,6 +21,8 @@ trait Disk {
     fn command(&self, arguments: &[&str]) -> Command;
     /// From now on, there is little room.
     fn shrink(&self, broker: &Running);
+    /// Another broker has as little.
+    fn restrict(&self, broker: &Running);
     /// There is room again.
     fn grow(&self, broker: &Running);
 }
@@ -91,6 +93,8 @@ impl Disk for Mount {
         std::fs::write(self.outside().join("ballast"), vec![1; self.ballast << 20]).expect("there is room for it");
     }
 
+    fn restrict(&self, _: &Running) {}
+
     fn grow(&self, _: &Running) {
         std::fs::remove_file(self.outside().join("ballast")).expect("it is there");
     }
@@ -133,6 +137,10 @@ impl Disk for Limit {
         Self::set(broker, Some(2 << 20));
     }
 
+    fn restrict(&self, broker: &Running) {
+        self.shrink(broker);
+    }
+
     fn grow(&self, broker: &Running) {
         Self::set(broker, None);
     }
@@ -150,6 +158,11 @@ fn numbered(number: usize) -> String {
     let mut payload = format!("{number} ");
     payload.extend(std::iter::repeat_n('x', PAYLOAD));
     payload
+}
+
+/// How many lines of a log have this part.
+fn count(errors: &str, part: &str) -> usize {
+    errors.lines().filter(|line| line.contains(part)).count()
 }
 
 /// Waits for a message with this payload.
@@ -201,6 +214,24 @@ async fn fills_and_recovers(disk: &impl Disk) {
     let received = tokio::time::timeout(PATIENCE, seen.recv()).await.expect("it comes").expect("the client goes on");
     assert_eq!(received.payload, "still");
 
+    // It is killed, and starts on the full disk.
+    broker.running.signal("KILL");
+    let (_, errors) = broker.running.end();
+    assert_eq!(count(&errors, "cannot keep changes"), 1, "{errors}");
+    let same_port = ["--listen", &format!("mqtt://127.0.0.1:{port}"), "--log-level", "info"];
+    let broker = Broker::from(Running::spawn(disk.command(&same_port)));
+    disk.restrict(&broker.running);
+    // What follows may find a little room that the journal has left, but not for long.
+    loop {
+        let outcome = publisher.publish("kept", numbered(number), QoS::AtLeastOnce).await;
+        number += 1;
+        match outcome {
+            Ok(_) => acknowledged.push(number - 1),
+            Err(_) => break,
+        }
+        assert!(number < 2000, "the disk is never full");
+    }
+
     // There is room again: it goes on without being told.
     disk.grow(&broker.running);
     let mut tries = 0;
@@ -215,9 +246,8 @@ async fn fills_and_recovers(disk: &impl Disk) {
 
     broker.running.signal("KILL");
     let (_, errors) = broker.running.end();
-    let count = |part: &str| errors.lines().filter(|line| line.contains(part)).count();
-    assert_eq!(count("cannot keep changes"), 1, "{errors}");
-    assert_eq!(count("keeps changes again"), 1, "{errors}");
+    assert_eq!(count(&errors, "cannot keep changes"), 1, "{errors}");
+    assert_eq!(count(&errors, "keeps changes again"), 1, "{errors}");
 
     // Everything that was acknowledged is there, in order.
     let broker = Broker::from(Running::spawn(disk.command(&arguments)));
