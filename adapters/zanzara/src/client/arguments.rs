@@ -2,8 +2,8 @@
 //!
 //! Invariant: a flag means what it means there.
 use super::properties;
-use crate::exit::Failure;
 use crate::config::Durability;
+use crate::exit::Failure;
 use clap::{ArgAction, ArgGroup, Args};
 use mqtt_tokio::client::{QoS, Version};
 use std::path::PathBuf;
