@@ -105,12 +105,13 @@ impl Broker {
     pub(super) fn sent_publish(&mut self, conn_slot: u32) {
         self.stats.packets_sent += 1;
         self.stats.publish_sent += 1;
-        if let Some(conn) = self.connections.get_mut(conn_slot) {
-            let len = conn.tx.len();
-            self.under_way_bytes += (len - conn.tx_counted) as u64; // what is written only grows until it is sent
-            conn.tx_counted = len;
+        let Some(conn) = self.connections.get_mut(conn_slot) else { return };
+        let len = conn.tx.len();
+        self.under_way_bytes += (len - conn.tx_counted) as u64; // it only grows until it is sent
+        conn.tx_counted = len;
+        if !conn.told_writable {
+            self.tell_writable(conn_slot);
         }
-        self.tell_writable(conn_slot);
     }
 
     /// Sends a QoS 1 or 2 message for the first time. The connection has credit; all before it was sent.
@@ -159,10 +160,9 @@ impl Broker {
         });
         conn.sending += 1;
         conn.resent += 1;
-        let inflight = Inflight { id, message, message_id, head, stage: Stage::Published, counted: true };
         self.stats.inflight += 1;
-        self.under_way_bytes += inflight.message.cost();
-        session.inflight.push_back(inflight);
+        self.under_way_bytes += message.cost();
+        session.inflight.push_back(Inflight { id, message, message_id, head, stage: Stage::Published, counted: true });
         if let Some(bytes) = detour {
             conn.gated_publishes += 1;
             if let Some((places, retain, identifiers)) = record {

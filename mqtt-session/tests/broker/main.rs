@@ -24,6 +24,8 @@ mod retained;
 mod session;
 mod shared;
 mod shutdown;
+mod spill;
+mod spill_model;
 mod stats;
 mod store;
 mod subscribe;
