@@ -123,7 +123,7 @@ impl MemoryStore {
         let logs = self.logs.iter().map(|(filter, log)| (filter.clone(), (log.head(), log.settled.clone())));
         Contents {
             sessions: self.sessions.clone(),
-            messages: messages.map(|(id, kept)| (*id, kept.clone())).collect(),
+            messages: messages.map(|(id, kept)| (*id, StoredMessage { references: 0, ..kept.clone() })).collect(),
             logs: logs.collect(),
             retained: self.retained.clone(),
             last: self.last,

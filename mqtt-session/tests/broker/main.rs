@@ -4,6 +4,7 @@ mod common;
 mod alias;
 mod auth;
 mod connect;
+mod contents;
 mod crash;
 mod edges;
 mod events;

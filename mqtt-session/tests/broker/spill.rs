@@ -143,7 +143,7 @@ fn a_load_that_fails_is_tried_again() {
         let pause = Duration::from_millis(pause);
         assert_eq!(told, Some((filter("a"), round as u32 + 1, pause)));
         assert_eq!(last_told(&bench, state), "failing");
-        bench.sleep(pause - Duration::from_millis(1));
+        bench.sleep(pause.saturating_sub(Duration::from_millis(1)));
         assert!(bench.loads.is_empty());
         bench.sleep(Duration::from_millis(1));
     }

@@ -10,15 +10,26 @@ use std::time::Duration;
 /// What happens to both. Nobody unsubscribes: that ends what was not sent yet, which is not the same for both.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Publish { topic: usize, qos: QoS, count: u32 },
+    Publish {
+        topic: usize,
+        qos: QoS,
+        count: u32,
+    },
     Connect(usize),
     Cut(usize),
     /// The client takes what has come, and acknowledges so many.
     Acknowledge(usize, usize),
-    Subscribe { client: usize, filter: usize, qos: QoS },
+    Subscribe {
+        client: usize,
+        filter: usize,
+        qos: QoS,
+    },
     Crash,
     /// The store answers the question that has waited for so many others, or fails to.
-    Load { index: usize, fails: bool },
+    Load {
+        index: usize,
+        fails: bool,
+    },
 }
 
 const FILTERS: [&str; 4] = ["a", "a/+", "#", "a/b"];
