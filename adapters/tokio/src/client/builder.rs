@@ -199,7 +199,10 @@ impl Builder {
         let client = self.open()?;
         match client.first_connection().await {
             Ok(()) => Ok(client),
-            Err(error) => Err(error), // dropping the client ends it
+            Err(error) => {
+                let _ = client.end_within(Duration::ZERO).await; // then the store can be opened again
+                Err(error)
+            }
         }
     }
 
