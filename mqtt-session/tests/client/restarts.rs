@@ -3,7 +3,7 @@
 use crate::support::*;
 use mqtt_session::Instant;
 use mqtt_session::client::{AckToken, ClientConfig, MemoryStore, Record, StoreBatch, StoreOp, StoreSeq};
-use mqtt_session::proto::{Delivery, Packet, QoS};
+use mqtt_session::proto::{Delivery, Packet, QoS, ReasonCode};
 
 fn config() -> ClientConfig {
     let base = ClientConfig { client_id: id("c"), clean_start: false, session_expiry: 3600, ..ClientConfig::default() };
@@ -163,7 +163,7 @@ fn an_answer_that_waited_for_the_store_ends_with_its_connection() {
     net.send(incoming("t", "x", qos2(9)));
     net.keep();
     let token = acks(&mut net)[0];
-    net.client.acknowledge(net.now, token, mqtt_session::proto::ReasonCode::Success);
+    net.client.acknowledge(net.now, token, ReasonCode::Success);
     assert!(net.sent().is_empty(), "PUBREC waits");
     net.lose();
     let mut net = online(net, true);
@@ -193,4 +193,36 @@ fn the_store_knows_whether_an_answer_to_connect_is_open() {
     net.connack(true, &[]);
     net.keep();
     assert_eq!(open(&net.kept), Some(false));
+}
+
+/// An identifier is kept as long as a copy could come: not at QoS 1, and not after a refusal [MQTT-4.3.3-9].
+#[test]
+fn the_store_keeps_the_identifiers_of_accepted_qos_2_messages_alone() {
+    let incoming_records = |net: &Net| -> Vec<(u16, bool)> {
+        let ids = net.kept.records().filter_map(|record| match record {
+            Record::Incoming { id, unacknowledged } => Some((id.get(), unacknowledged.is_some())),
+            _ => None,
+        });
+        ids.collect()
+    };
+    let (success, refusal) = (ReasonCode::Success, ReasonCode::QuotaExceeded);
+    for lost in [false, true] {
+        let mut net = started();
+        net.send(incoming("t", "1", qos1(1)));
+        net.send(incoming("t", "2", qos2(2)));
+        net.send(incoming("t", "3", qos2(3)));
+        net.keep();
+        let tokens = acks(&mut net);
+        assert_eq!(incoming_records(&net), [(2, true), (3, true)]);
+        if lost {
+            net.lose();
+        }
+        for (token, reason) in tokens.into_iter().zip([success, success, refusal]) {
+            net.client.acknowledge(net.now, token, reason);
+        }
+        net.keep();
+        // A refusal that did not leave may have to be said again.
+        let expected = if lost { &[(2, false), (3, true)][..] } else { &[(2, false)] };
+        assert_eq!(incoming_records(&net), expected, "{lost}");
+    }
 }
