@@ -2,8 +2,8 @@
 //!
 //! Invariant: a flag means what it means there.
 use super::properties;
+use crate::config::Durability;
 use crate::exit::Failure;
-use crate::storage::Durability;
 use clap::{ArgAction, ArgGroup, Args};
 use mqtt_tokio::client::{QoS, Version};
 use std::path::PathBuf;

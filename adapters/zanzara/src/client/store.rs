@@ -1,7 +1,7 @@
 //! `--store DIR`: the folder in which a client keeps its session.
 use super::arguments::ConnectArgs;
+use crate::config::Durability;
 use crate::exit::Failure;
-use crate::storage::Durability;
 use mqtt_store_fjall::ClientFolder;
 use mqtt_tokio::client::{Builder, Store, StoreBatch, StoreDone};
 use std::path::Path;
