@@ -411,3 +411,24 @@ fn errors_say_what_was_wrong_with_a_packet() {
     let bad = detail(&[0xD0, 1, 0]);
     assert_ne!(bad, detail(&[0xC0, 0]), "the one is malformed, the other a packet of clients");
 }
+
+/// [MQTT-4.3.3-11] The Server's session may be ours or not: PUBREL of an identifier that we knew is answered as known.
+#[test]
+fn pubrel_in_a_doubtful_session_finds_its_identifier() {
+    let mut net = Net::new(config());
+    net.go_online(false, &[]);
+    net.send(incoming("t", "x", qos2(9)));
+    assert_eq!(net.messages().len(), 1);
+    assert!(matches!(net.sent_one(), Packet::PubRec(_)));
+    // CONNACK of the next connection is lost.
+    net.lose();
+    net.client.connect(net.now);
+    net.accept();
+    net.lose();
+    net.go_online(true, &[]);
+    net.sent();
+    net.send(Packet::PubRel(ack(pid(9))));
+    assert_eq!(net.sent(), [Packet::PubComp(ack(pid(9)))]);
+    net.send(Packet::PubRel(ack(pid(9))));
+    assert_eq!(net.sent(), [Packet::PubComp(ack_with(pid(9), ReasonCode::PacketIdentifierNotFound))]);
+}
