@@ -88,8 +88,11 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, node: usize) {
-        if self.nodes[node].machine.take().is_none() {
-            return;
+        let Some(mut machine) = self.nodes[node].machine.take() else { return };
+        while let Some(output) = machine.poll_output() {
+            if let broker::Output::Event(event) = output {
+                self.count_dropped(&event); // what its last words would have said is true all the same
+            }
         }
         self.crashes += 1;
         self.nodes[node].doomed = None;
