@@ -46,7 +46,7 @@ impl PacketIds {
         }
         let mut id = self.next;
         while self.free < u16::MAX && !is_used(id) {
-            let whole_word = id.get() % 64 == 0 && used[usize::from(id.get() / 64)] == 0;
+            let whole_word = id.get().is_multiple_of(64) && used[usize::from(id.get() / 64)] == 0;
             if whole_word && self.free <= u16::MAX - 64 {
                 self.free += 64;
                 id = PacketId::new(id.get().wrapping_add(64)).unwrap_or(PacketId::MIN); // around, past 0
