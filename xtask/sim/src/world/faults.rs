@@ -8,7 +8,7 @@ impl World {
         if self.fate.below(4) > 0 {
             return;
         }
-        match self.fate.below(12) {
+        match self.fate.below(14) {
             0..4 if faults.cuts => self.cut_some_link(),
             4..6 if faults.crashes => {
                 let node = self.fate.below(self.nodes.len() as u64) as usize;
@@ -29,6 +29,10 @@ impl World {
                 let far = Duration::from_millis(self.fate.below(8000));
                 self.trace.add(self.now, format_args!("the clock of client {index} jumps {} ms", far.as_millis()));
                 self.actors[index].ahead += far;
+            }
+            12..14 if faults.kills => {
+                let index = self.fate.below(self.actors.len() as u64) as usize;
+                self.kill(index);
             }
             11 if faults.stalls => {
                 let node = self.fate.below(self.nodes.len() as u64) as usize;
