@@ -9,6 +9,7 @@ mod decode;
 #[path = "../../adapters/zanzara/src/logging.rs"]
 mod logging;
 mod round_trip;
+mod script;
 mod trie;
 
 pub use broker::broker;

@@ -2,11 +2,11 @@
 //!
 //! Invariant: nothing listens before the whole configuration is known to be right.
 use crate::cli::BrokerArgs;
-use crate::config::{self, File};
+use crate::config::{self, Durability, File};
 use crate::exit::Failure;
 use crate::logging;
 use crate::signals::Signals;
-use crate::storage::{self, Durability};
+use crate::storage;
 use mqtt_tokio::broker::{Broker, BrokerHandle, Endpoint, StartError};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -35,11 +35,7 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
     // It waits for signals and runs hooks; the work is done on the shards' own threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::run)?;
     runtime.block_on(async {
-        let mut config = file.config();
-        if data.is_some() {
-            storage::limit(&mut config);
-        }
-        let mut builder = Broker::builder(config);
+        let mut builder = Broker::builder(file.config());
         let mut kept = "Messages are kept in memory.\n".to_owned();
         if let Some(dir) = data {
             let (store, contents, found) = storage::open(dir, durability)?;

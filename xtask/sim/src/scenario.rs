@@ -46,6 +46,8 @@ pub struct Faults {
     pub stalls: bool,
     /// Queues are so small that messages are lost, and counted.
     pub small_queues: bool,
+    /// Brokers have little memory for messages: most stay in the store alone, and are read back in small parts.
+    pub small_memory: bool,
 }
 
 /// How many kinds there are.
@@ -66,6 +68,7 @@ impl Faults {
         kills: false,
         stalls: false,
         small_queues: false,
+        small_memory: false,
     };
 
     /// The switches, with their names.
@@ -84,6 +87,7 @@ impl Faults {
             ("kills", &mut self.kills),
             ("stalls", &mut self.stalls),
             ("small-queues", &mut self.small_queues),
+            ("small-memory", &mut self.small_memory),
         ]
     }
 }
@@ -93,8 +97,8 @@ impl Scenario {
     pub fn of(seed: u64, steps: u32) -> Self {
         let mut rng = generator(seed, 0);
         let mut faults = Faults::NONE;
-        for (_, switch) in faults.switches() {
-            *switch = rng.below(3) > 0;
+        for (name, switch) in faults.switches() {
+            *switch = name != "small-memory" && rng.below(3) > 0;
         }
         // What loses messages by right hides what loses them by mistake.
         faults.failing_disk &= rng.below(2) == 0;
@@ -104,6 +108,8 @@ impl Scenario {
         }
         let clients = 2 + rng.below(8) as usize;
         let brokers = 1 + rng.below(2) as usize;
+        // Chosen last, so that it changes nothing else.
+        faults.small_memory = faults != Faults::NONE && rng.below(2) == 0;
         Self { seed, steps, clients, brokers, faults }
     }
 }

@@ -44,7 +44,7 @@ pub use handle::{BrokerHandle, Events, LocalMessage, Subscription};
 pub use hooks::{Authorize, HookFuture, Hooks};
 pub use mqtt_session::broker::{
     Access, Action, AuthOutcome, AuthStage, Authenticate, Authentication, Completion, Config, ConnectionLimits,
-    Decision, DisconnectReason, DropReason, Event, EventMask, Features, Grant, MemoryStore, Message, Peer, Redirect,
-    SessionLimits, SharedStrategy, Stats, StoreBatch,
+    Contents, Decision, DisconnectReason, DropReason, Event, EventMask, Features, Grant, LoadRequest, Loaded, LogEntry,
+    LogHead, MemoryStore, Message, Peer, Redirect, SessionLimits, SharedStrategy, Stats, StoreBatch,
 };
 pub use store::{Store, StoreDone};

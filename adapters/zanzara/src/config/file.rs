@@ -3,7 +3,6 @@
 //! Invariant: `File::default()` gives exactly `Config::default()`; the binary's own choices stand beside it.
 use super::units::{Expiry, Size, Span};
 use crate::logging::{Format, Level};
-use crate::storage::Durability;
 use mqtt_tokio::broker::{
     Config, ConnectionLimits, Endpoint, EventMask, Features, SessionLimits, SharedStrategy as Strategy,
 };
@@ -27,6 +26,19 @@ pub(crate) struct File {
     pub(crate) session: Session,
     pub(crate) features: FeatureKeys,
     pub(crate) redirect: Option<Redirect>,
+}
+
+/// When a change is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    /// At once.
+    Memory,
+    /// When the operating system has it.
+    Os,
+    /// When the disk has it.
+    #[default]
+    Disk,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
@@ -54,6 +66,7 @@ pub(crate) struct Broker {
     id: String,
     shared_strategy: SharedStrategy,
     sys_interval: Span,
+    max_memory_bytes: Size<0, { i64::MAX as u64 }>,
     max_queued_bytes: Size<0, { i64::MAX as u64 }>,
     max_retained_messages: usize,
     max_connections: usize,
@@ -156,6 +169,7 @@ impl File {
             id,
             shared_strategy,
             sys_interval,
+            max_memory_bytes,
             max_queued_bytes,
             max_retained_messages,
             max_connections,
@@ -174,6 +188,7 @@ impl File {
             },
             sys_interval: sys_interval.0,
             events: EventMask { connections, subscriptions, published, delivered, dropped },
+            max_memory_bytes: max_memory_bytes.0,
             max_queued_bytes: max_queued_bytes.0,
             max_retained_messages: *max_retained_messages,
             max_connections: *max_connections,
@@ -268,6 +283,7 @@ impl Default for Broker {
                 Strategy::LeastLoaded => SharedStrategy::LeastLoaded,
             },
             sys_interval: Span(config.sys_interval),
+            max_memory_bytes: Size(config.max_memory_bytes),
             max_queued_bytes: Size(config.max_queued_bytes),
             max_retained_messages: config.max_retained_messages,
             max_connections: config.max_connections,
