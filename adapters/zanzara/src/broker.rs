@@ -2,11 +2,11 @@
 //!
 //! Invariant: nothing listens before the whole configuration is known to be right.
 use crate::cli::BrokerArgs;
-use crate::config::{self, File};
+use crate::config::{self, Durability, File};
 use crate::exit::Failure;
 use crate::logging;
 use crate::signals::Signals;
-use crate::storage::{self, Durability};
+use crate::storage;
 use mqtt_tokio::broker::{Broker, BrokerHandle, Endpoint, StartError};
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -2,8 +2,8 @@
 //!
 //! Invariant: what a later version will do is accepted by name and refused with a message that says so.
 use crate::client::{PubArgs, SubArgs};
+use crate::config::Durability;
 use crate::logging::{Format, Level};
-use crate::storage::Durability;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: `zanzara store` changes no record.
 use crate::cli::StoreCommand;
+use crate::config::Durability;
 use crate::exit::Failure;
 use mqtt_store_fjall::{FjallStore, OpenError, Opened};
 use mqtt_tokio::broker::{Config, MemoryStore, Store, StoreBatch, StoreDone};
@@ -12,19 +13,6 @@ use std::path::Path;
 const MAX_TEXT: u16 = 32_000;
 /// Losses that are told one by one at the start.
 const TOLD: usize = 20;
-
-/// When a change is acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Durability {
-    /// At once.
-    Memory,
-    /// When the operating system has it.
-    Os,
-    /// When the disk has it.
-    #[default]
-    Disk,
-}
 
 /// The store of the embedded database, as the broker takes it.
 struct Folder(FjallStore);

@@ -3,7 +3,6 @@
 //! Invariant: `File::default()` gives exactly `Config::default()`; the binary's own choices stand beside it.
 use super::units::{Expiry, Size, Span};
 use crate::logging::{Format, Level};
-use crate::storage::Durability;
 use mqtt_tokio::broker::{
     Config, ConnectionLimits, Endpoint, EventMask, Features, SessionLimits, SharedStrategy as Strategy,
 };
@@ -27,6 +26,19 @@ pub(crate) struct File {
     pub(crate) session: Session,
     pub(crate) features: FeatureKeys,
     pub(crate) redirect: Option<Redirect>,
+}
+
+/// When a change is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Durability {
+    /// At once.
+    Memory,
+    /// When the operating system has it.
+    Os,
+    /// When the disk has it.
+    #[default]
+    Disk,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]

@@ -5,7 +5,7 @@
 mod file;
 mod units;
 
-pub(crate) use file::File;
+pub(crate) use file::{Durability, File};
 pub(crate) use units::duration;
 
 use std::fmt::Write as _;
