@@ -87,7 +87,7 @@ impl fmt::Display for Error {
         match &self.source {
             Tls::InvalidMessage(_) => write!(f, "the peer does not speak TLS ({})", self.source),
             Tls::NoCertificatesPresented => f.write_str("the peer has no certificate, and one is required"),
-            Tls::InvalidCertificate(UnknownIssuer) => f.write_str(
+            Tls::InvalidCertificate(UnknownIssuer | BadSignature) => f.write_str(
                 "no known authority has signed the peer's certificate: name the CA file, or have it signed by a known one",
             ),
             Tls::InvalidCertificate(Expired | ExpiredContext { .. }) => f.write_str("the peer's certificate has expired"),

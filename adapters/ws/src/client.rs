@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing but the upgrade request is sent before the server has accepted it in full.
 use crate::frames::{Frames, Role};
+use crate::head::NoHead;
 use crate::keys::Keys;
 use crate::{CloseCode, Closed, ConfigError, Error, Limits, MQTT, MQTT_3_1, Stage, head};
 use alloc::format;
@@ -106,7 +107,10 @@ impl Client {
             let checked = match head::gather(&mut handshake.head, &mut input, handshake.max_head) {
                 Ok(false) => return Ok(()),
                 Ok(true) => handshake.check(),
-                Err(()) => Err(Error::Response { status: None, why: "its answer is longer than the limit" }),
+                Err(NoHead::TooLong) => {
+                    Err(Error::Response { status: None, why: "its answer is longer than the limit" })
+                }
+                Err(NoHead::NotText) => Err(Error::Response { status: None, why: "this is no HTTP answer" }),
             };
             match (checked, core::mem::replace(&mut self.state, State::Refused)) {
                 (Ok(()), State::Handshake(handshake)) => {

@@ -12,11 +12,21 @@ pub(crate) const MAX_FIELDS: usize = 64;
 /// Appended to the key before it is hashed (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// Takes bytes of `input` into `head` until its end. `Ok(false)`: more is needed; `Err`: it is longer than `limit`.
-pub(crate) fn gather(head: &mut alloc::vec::Vec<u8>, input: &mut &[u8], limit: usize) -> Result<bool, ()> {
+/// What cannot become a head.
+pub(crate) enum NoHead {
+    TooLong,
+    NotText,
+}
+
+/// Takes bytes of `input` into `head` until its end; `Ok(false)`: more is needed. Who speaks something else, TLS or MQTT, is
+/// noticed at once, and not when nothing more comes.
+pub(crate) fn gather(head: &mut alloc::vec::Vec<u8>, input: &mut &[u8], limit: usize) -> Result<bool, NoHead> {
     while let Some((byte, rest)) = input.split_first() {
         if head.len() == limit {
-            return Err(());
+            return Err(NoHead::TooLong);
+        }
+        if *byte < b' ' && !b"\r\n\t".contains(byte) {
+            return Err(NoHead::NotText);
         }
         head.push(*byte);
         *input = rest;

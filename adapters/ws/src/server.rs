@@ -2,6 +2,7 @@
 //!
 //! Invariant: exactly one HTTP answer is given, and nothing follows one that refuses.
 use crate::frames::{Frames, Role};
+use crate::head::NoHead;
 use crate::{CloseCode, Closed, Error, Limits, MQTT, MQTT_3_1, Stage, head};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -73,7 +74,8 @@ impl Server {
             let answer = match head::gather(head, &mut input, self.config.max_head) {
                 Ok(false) => return Ok(()),
                 Ok(true) => answer(head, &self.config),
-                Err(()) => Err((431, "the request is longer than the limit")),
+                Err(NoHead::TooLong) => Err((431, "the request is longer than the limit")),
+                Err(NoHead::NotText) => Err((400, "this is no HTTP request")),
             };
             match answer {
                 Ok((answer, request)) => {

@@ -3,8 +3,12 @@
 //! Invariant: an address is bound before anything runs, so a broker that started is reachable.
 use super::commands::{Command, MAILBOX};
 use super::handle::ShardHandle;
+use super::listener::Bound;
 use super::shard::{Clock, Setup};
-use super::{Authentication, BrokerHandle, Config, Endpoint, Hooks, MemoryStore, StartError, Store, listener, shard};
+use super::{
+    Authentication, BrokerHandle, Config, Hooks, MemoryStore, PortSettings, StartError, Store, listener, shard,
+};
+use mqtt_pipes::Port;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -20,11 +24,18 @@ impl Broker {
     }
 }
 
+/// Where to listen.
+#[derive(Debug)]
+enum Listen {
+    Url(String),
+    Port(PortSettings),
+}
+
 /// A broker that is about to start.
 #[must_use = "a builder does nothing until `start`"]
 pub struct Builder {
     config: Config,
-    listen: Vec<String>,
+    listen: Vec<Listen>,
     hooks: Option<Arc<dyn Hooks>>,
     shards: usize,
     seed: Option<[u8; 32]>,
@@ -32,10 +43,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Listens at this URL as well, `mqtt://127.0.0.1:1883` for example (see [`Endpoint`]). A broker without any
+    /// Listens at this URL as well, `mqtt://127.0.0.1:1883` for example (see [`Endpoint`](super::Endpoint)). A broker without any
     /// serves its embedder alone.
     pub fn listen(mut self, url: impl Into<String>) -> Self {
-        self.listen.push(url.into());
+        self.listen.push(Listen::Url(url.into()));
+        self
+    }
+
+    /// Listens there as well, with what a URL does not say: certificates, the paths and origins of WebSockets, proxies that
+    /// are trusted.
+    pub fn listen_on(mut self, port: PortSettings) -> Self {
+        self.listen.push(Listen::Port(port));
         self
     }
 
@@ -77,14 +95,20 @@ impl Builder {
         if self.config.authentication == Authentication::Request && self.hooks.is_none() {
             return Err(StartError::NoHooks);
         }
-        let mut listeners = Vec::new();
-        for url in &self.listen {
-            listeners.extend(listener::bind(&url.parse::<Endpoint>()?).await?);
+        let (mut ports, mut listeners) = (Vec::new(), Vec::new());
+        for listen in self.listen {
+            let settings = match listen {
+                Listen::Url(url) => PortSettings::new(url.parse()?),
+                Listen::Port(settings) => settings,
+            };
+            let endpoint = settings.endpoint.to_string();
+            let (port, _) = Port::open(settings).map_err(|source| StartError::Port { endpoint, source })?;
+            let port = Arc::new(port);
+            listeners.extend(listener::bind(&port).await?);
+            ports.push(port);
         }
-        let mut addresses = Vec::new();
-        for listener in &listeners {
-            addresses.push(listener.local_addr().map_err(StartError::Thread)?);
-        }
+        let addresses: Vec<_> = listeners.iter().filter_map(Bound::address).collect();
+        let endpoints: Vec<_> = listeners.iter().map(|listener| listener.endpoint.clone()).collect();
 
         let config = Arc::new(self.config);
         let clock = Clock::start();
@@ -101,7 +125,7 @@ impl Builder {
             seed[0] ^= u8::try_from(index).unwrap_or(u8::MAX); // shards must not assign the same identifiers
             let mut own = Vec::new();
             for listener in &listeners {
-                own.push(listener.try_clone().map_err(StartError::Thread)?);
+                own.push(listener.share().map_err(StartError::Thread)?);
             }
             let setup = Setup {
                 index,
@@ -119,7 +143,13 @@ impl Builder {
             shard::start(setup, end)?;
             shards.push(ShardHandle { mailbox, ended });
         }
-        Ok(BrokerHandle { shards: shards.into(), addresses: addresses.into(), clock })
+        Ok(BrokerHandle {
+            shards: shards.into(),
+            addresses: addresses.into(),
+            endpoints: endpoints.into(),
+            ports: ports.into(),
+            clock,
+        })
     }
 }
 
