@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 
 /// An address to listen on. Written `mqtt://127.0.0.1:1883`, `mqtts://[::1]`, `ws://0.0.0.0:8080/mqtt`, `wss://localhost`,
 /// `unix:///run/mqtt.sock`, `tcp://localhost:0`; the port is the scheme's own unless given, and 0 lets the system choose one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     scheme: Scheme,
     host: String,
@@ -108,6 +108,12 @@ impl fmt::Display for Endpoint {
         }
         url::show(f, self.scheme, &self.host, self.port)?;
         f.write_str(&self.path)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
     }
 }
 

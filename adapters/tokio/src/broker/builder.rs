@@ -11,6 +11,7 @@ use super::{
 use mqtt_pipes::Port;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::{mpsc, watch};
 
 /// Where a broker begins: [`Broker::builder`].
@@ -102,7 +103,12 @@ impl Builder {
                 Listen::Port(settings) => settings,
             };
             let endpoint = settings.endpoint.to_string();
-            let (port, _) = Port::open(settings).map_err(|source| StartError::Port { endpoint, source })?;
+            let opened = Port::open(settings);
+            let (port, loaded) = opened.map_err(|source| StartError::Port { endpoint: endpoint.clone(), source })?;
+            let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            if loaded.and_then(|loaded| loaded.not_after).is_some_and(|end| end < unix) {
+                tracing::warn!(listener = endpoint, "the certificate has expired: clients will refuse it");
+            }
             let port = Arc::new(port);
             listeners.extend(listener::bind(&port).await?);
             ports.push(port);

@@ -42,7 +42,9 @@ pub use handle::{BrokerHandle, Events, LocalMessage, Reloaded, Subscription};
 pub use hooks::{Authorize, HookFuture, Hooks};
 pub use mqtt_pipes::tls::{ClientCertificates, Files, IdentityFrom, LoadError, Loaded};
 pub use mqtt_pipes::ws::ServerConfig as WebSocketConfig;
-pub use mqtt_pipes::{Endpoint, EndpointError, Network, NetworkError, PortSettings, Scheme, ServerTls, SetupError};
+pub use mqtt_pipes::{
+    Endpoint, EndpointError, Network, NetworkError, Port, PortSettings, Scheme, ServerTls, SetupError,
+};
 pub use mqtt_session::broker::{
     Access, Action, AuthOutcome, AuthStage, Authenticate, Authentication, Completion, Config, ConnectionLimits,
     Decision, DisconnectReason, DropReason, Event, EventMask, Features, Grant, MemoryStore, Message, Peer, Redirect,
