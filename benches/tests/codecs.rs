@@ -1,6 +1,6 @@
 //! Our codec against others on valid packets: what we encode they decode, and what they make of it we decode to the packet
 //! that we had. Each known divergence is listed with the section of the standard that decides it, and is shown to be there.
-#[path = "../../mqtt-proto/tests/common/packets.rs"]
+#[path = "../../mqtt-proto/tests/codec/common/packets.rs"]
 mod packets;
 
 use bytes::BytesMut;

@@ -1,6 +1,7 @@
 //! The decoder allocates in proportion to what has arrived, never to what a length field announces.
+#[path = "codec/common/mod.rs"]
 mod common;
-#[path = "common/packets.rs"]
+#[path = "codec/common/packets.rs"]
 mod packets;
 
 use bytes::BytesMut;

@@ -51,6 +51,28 @@ mod tests {
         assert_ne!(Rng::new([0; 32]).next_u64(), 0);
     }
 
+    /// The first numbers of xoshiro256++ from the state 1, 2, 3, 4, as its authors' program gives them.
+    #[test]
+    fn the_sequence_is_that_of_xoshiro256_plus_plus() {
+        let mut seed = [0; 32];
+        for (number, word) in (1..).zip(seed.chunks_exact_mut(8)) {
+            word[0] = number;
+        }
+        let mut rng = Rng::new(seed);
+        for expected in [
+            41_943_041,
+            58_720_359,
+            3_588_806_011_781_223,
+            3_591_011_842_654_386,
+            9_228_616_714_210_784_205,
+            9_973_669_472_204_895_162,
+            14_011_001_112_246_962_877,
+            12_406_186_145_184_390_807,
+        ] {
+            assert_eq!(rng.next_u64(), expected);
+        }
+    }
+
     #[test]
     fn below_stays_below() {
         let mut rng = Rng::new([1; 32]);

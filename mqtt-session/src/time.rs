@@ -88,6 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_moment_is_counted_in_nanoseconds() {
+        assert_eq!(Instant::ZERO.as_nanos(), 0);
+        assert_eq!(Instant::from_nanos(7).as_nanos(), 7);
+        assert_eq!(Instant::from_millis(7).as_nanos(), 7_000_000);
+        assert_eq!((Instant::from_secs(7) + Duration::from_nanos(1)).as_nanos(), 7_000_000_001);
+    }
+
+    #[test]
     fn arithmetic_saturates() {
         assert_eq!(Instant::from_secs(1) + Duration::MAX, Instant::FAR_FUTURE);
         assert_eq!(Instant::from_secs(1) - Instant::from_secs(2), Duration::ZERO);

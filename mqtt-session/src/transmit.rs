@@ -113,4 +113,45 @@ mod tests {
         assert_eq!(written, expected);
         assert!(queue.is_empty());
     }
+
+    #[test]
+    fn short_packets_share_a_run_and_no_chunk_is_empty() {
+        let mut queue = TxQueue::new();
+        for _ in 0..3 {
+            queue.push(&Bytes::from(alloc::vec![1; SHARE_FROM - 1]));
+        }
+        assert_eq!(queue.chunks().count(), 1);
+        let big = Bytes::from(alloc::vec![2; SHARE_FROM]);
+        queue.push(&big);
+        assert_eq!(queue.chunks().nth(1).map(<[u8]>::as_ptr), Some(big.as_ptr()), "it is shared");
+        queue.push(&big);
+        queue.consume(3 * (SHARE_FROM - 1));
+        assert_eq!(queue.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [SHARE_FROM; 2]);
+        queue.consume(SHARE_FROM);
+        assert_eq!(queue.chunks().map(<[u8]>::len).collect::<Vec<_>>(), [SHARE_FROM]);
+        queue.consume(usize::MAX);
+        assert_eq!((queue.chunks().count(), queue.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_burst_gives_its_memory_back() {
+        for (burst, kept) in [(2_000, true), (60_000, true), (100_000, false)] {
+            let mut queue = TxQueue::new();
+            queue.run().extend_from_slice(&alloc::vec![0; burst]);
+            queue.consume(burst - 1);
+            assert_eq!(queue.len(), 1);
+            queue.run().reserve(burst - 1);
+            queue.consume(1);
+            assert_eq!(queue.run().capacity() >= burst - 1, kept, "{burst}");
+        }
+    }
+
+    #[test]
+    fn clearing_forgets_all() {
+        let mut queue = TxQueue::new();
+        queue.push(&Bytes::from(alloc::vec![2; SHARE_FROM]));
+        queue.push(&Bytes::from_static(b"tail"));
+        queue.clear();
+        assert_eq!((queue.len(), queue.chunks().count(), queue.run().capacity()), (0, 0, 0));
+    }
 }

@@ -95,3 +95,15 @@ impl<K: Copy + Eq + Hash, V> Exact<K, V> {
         self.texts.pack(used.map(|filter| &mut filter.text));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_gigabytes_fit() {
+        let exact = Exact::<u32, ()>::new();
+        assert!(exact.has_room(u32::MAX as usize));
+        assert!(!exact.has_room(u32::MAX as usize + 1));
+    }
+}

@@ -153,6 +153,12 @@ mod tests {
     }
 
     #[test]
+    fn under_the_degenerate_hash_all_collides() {
+        let hasher = SeededHash::degenerate();
+        assert_eq!([hasher.bytes(b"a"), hasher.bytes(b"b"), hasher.pair(1, 2)], [0; 3]);
+    }
+
+    #[test]
     fn the_seed_decides() {
         let [one, two] = [[1, 2], [1, 4]].map(|seed| SeededHash::new(Seed(seed)));
         assert_ne!(one.bytes(b"a/b"), two.bytes(b"a/b"));

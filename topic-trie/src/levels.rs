@@ -78,3 +78,15 @@ impl Levels {
         self.texts.pack(self.entries.places_mut().filter(|level| level.uses > 0).map(|level| &mut level.span));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_gigabytes_fit() {
+        let levels = Levels::new();
+        assert!(levels.has_room(u32::MAX as usize));
+        assert!(!levels.has_room(u32::MAX as usize + 1));
+    }
+}

@@ -343,3 +343,129 @@ fn a_scan_survives_that_its_path_goes_away() {
         assert_eq!(store.scan("+/#", &mut cursor, 100, |_, _| panic!("all is new or was reported")), Scan::Done);
     }
 }
+
+/// Neither a sweep nor a walk reports a topic again that comes back ahead of the cursor as the first new one.
+#[test]
+fn a_topic_that_moves_ahead_is_not_reported_twice() {
+    for filter in ["#", "+", "a/+"] {
+        let prefix = if filter == "a/+" { "a/" } else { "" };
+        let mut store = RetainedStore::new(Seed::default());
+        for topic in 0..8 {
+            store.insert(&format!("{prefix}{topic}"), topic).unwrap();
+        }
+        let mut cursor = Cursor::new();
+        let mut reported = Vec::new();
+        while reported.is_empty() {
+            let _ = store.scan(filter, &mut cursor, 1, |topic, _| reported.push(topic.to_string()));
+        }
+        let first = reported[0].clone();
+        // What is freed last is used first.
+        store.remove(&first).unwrap();
+        store.remove(&format!("{prefix}7")).unwrap();
+        store.insert(&first, 9).unwrap();
+        while store.scan(filter, &mut cursor, 1, |topic, _| reported.push(topic.to_string())) == Scan::More {}
+        assert_eq!(reported.iter().filter(|topic| **topic == first).count(), 1, "{filter}");
+    }
+}
+
+/// Also where the children are as many as are found without a table, or one more or less.
+#[test]
+fn every_child_of_every_family_is_found() {
+    for hasher in hashers([4, 5]) {
+        for size in 1..40 {
+            let mut store = RetainedStore::with_hasher(hasher);
+            store.shrink_to_fit();
+            let empty = store.memory();
+            for child in 0..size {
+                store.insert(&format!("w/{child}/x"), child).unwrap();
+            }
+            let nodes = store.memory().node_count;
+            for child in 0..size {
+                store.insert(&format!("w/{child}/y"), child).unwrap();
+                let mut hits = 0;
+                let filter = format!("w/{child}/+");
+                assert_eq!(
+                    store.scan(&filter, &mut Cursor::new(), 9, |_, value| hits += 1 + value - child),
+                    Scan::Done
+                );
+                assert_eq!(hits, 2, "{child} of {size}");
+            }
+            assert_eq!(store.memory().node_count, nodes + size);
+            // One goes and its gap is taken; then all go, and leave nothing.
+            for letter in ["x", "y"] {
+                store.remove(&format!("w/0/{letter}")).unwrap();
+            }
+            store.insert("w/new/x", 0).unwrap();
+            store.remove("w/new/x").unwrap();
+            for child in 1..size {
+                for letter in ["x", "y"] {
+                    assert_eq!(store.remove(&format!("w/{child}/{letter}")), Some(child));
+                }
+            }
+            store.shrink_to_fit();
+            assert_eq!(store.memory(), empty, "{size}");
+        }
+    }
+}
+
+/// A cache of results is good as long as the generation stays, so none may come back.
+#[test]
+fn no_generation_comes_twice() {
+    let mut trie = SubscriptionTrie::new(Seed::default());
+    let mut seen = BTreeSet::from([trie.generation()]);
+    for value in 0..3 {
+        assert_eq!(trie.insert("a/+", 1, value), Ok(None));
+        assert!(seen.insert(trie.generation()));
+        *trie.get_mut("a/+", 1).unwrap() += 1;
+        assert!(seen.insert(trie.generation()));
+        assert_eq!(trie.insert("a/b", 1, value), Ok(None));
+        assert!(seen.insert(trie.generation()));
+        assert_eq!(trie.remove("a/b", 1), Some(value));
+        assert!(seen.insert(trie.generation()));
+        assert_eq!(trie.remove("a/+", 1), Some(value + 1));
+        assert!(seen.insert(trie.generation()));
+    }
+}
+
+/// Buffers that are warm from a narrow search are widened by the next one.
+#[test]
+fn one_scratch_serves_searches_of_all_widths() {
+    let mut trie = SubscriptionTrie::new(Seed::default());
+    let branches =
+        |bits: u32| -> Vec<&str> { (0..3).map(|bit| if bits >> bit & 1 == 0 { "x" } else { "+" }).collect() };
+    // Below the name of the tree: so many ways of three levels.
+    for ways in 1..=8 {
+        for bits in 0..ways {
+            trie.insert(&format!("{ways}/{}/+", branches(bits).join("/")), bits, ()).unwrap();
+            trie.insert(&format!("{ways}/{}/x", branches(bits).join("/")), bits, ()).unwrap();
+        }
+    }
+    let mut scratch = Scratch::new();
+    for ways in (1..=8).chain((1..=8).rev()) {
+        let mut found = 0;
+        trie.matches(&format!("{ways}/x/x/x/x"), &mut scratch, |_, ()| found += 1);
+        assert_eq!(found, 2 * ways);
+    }
+}
+
+/// `#` over a store that is mostly vacant costs what is there, not what was there.
+#[test]
+fn a_scan_of_all_costs_no_more_than_the_live_topics() {
+    let mut store = RetainedStore::new(Seed::default());
+    for topic in 0..2000 {
+        store.insert(&format!("{}/{topic}", topic / 20), topic).unwrap();
+    }
+    let calls = |store: &RetainedStore<i32>| {
+        let (mut cursor, mut calls, mut hits) = (Cursor::new(), 1, 0);
+        while store.scan("#", &mut cursor, 10, |_, _| hits += 1) == Scan::More {
+            calls += 1;
+        }
+        assert_eq!(hits, store.len());
+        calls
+    };
+    assert!((200..230).contains(&calls(&store)));
+    for topic in 0..1900 {
+        store.remove(&format!("{}/{topic}", topic / 20)).unwrap();
+    }
+    assert!(calls(&store) < 30, "{}", calls(&store));
+}

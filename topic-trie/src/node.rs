@@ -146,3 +146,34 @@ impl Family {
         core::mem::replace(&mut self.places[place as usize], gap)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn births_are_told_apart_for_nine_years() {
+        let birth = |birth| Node::new(Span::default(), Link::Value(0), birth).birth();
+        for bit in 0..48 {
+            assert_eq!(birth(1 << bit), 1 << bit);
+            assert_eq!(birth((1 << bit) - 1), (1 << bit) - 1);
+        }
+        for late in [1 << 48, u64::MAX] {
+            assert_eq!(birth(late), (1 << 48) - 1);
+        }
+        assert_eq!(Node::default().birth(), (1 << 48) - 1);
+    }
+
+    #[test]
+    fn a_link_keeps_its_kind_and_any_id_but_none() {
+        for id in [0, 1, 2, 3, NO_ID - 1, NO_ID] {
+            let back = |link| Node::new(Span::default(), link, 0).link();
+            assert!(matches!(back(Link::Value(id)), Link::Value(same) if same == id));
+            assert!(matches!(back(Link::Child(id)), Link::Child(same) if same == id));
+            assert!(matches!(back(Link::Family(id)), Link::Family(same) if same == id));
+        }
+        assert_eq!(NO_ID, (1 << 30) - 1);
+        assert!(Node::default().is_vacant());
+        assert!(!Node::root().is_vacant());
+    }
+}

@@ -173,7 +173,7 @@ impl<K: Copy + Eq + Hash, V> Many<K, V> {
 fn hash_key<K: Hash>(key: K, hasher: &SeededHash) -> u32 {
     let mut state = KeyHasher { hasher, state: 0 };
     key.hash(&mut state);
-    hasher.finish(state.state)
+    hasher.finish(state.finish())
 }
 
 struct KeyHasher<'a> {
@@ -217,5 +217,64 @@ impl Hasher for KeyHasher<'_> {
 
     fn write_usize(&mut self, i: usize) {
         self.word(i as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::Seed;
+    use alloc::collections::BTreeSet;
+    use alloc::format;
+
+    #[test]
+    fn an_index_comes_with_the_seventeenth_and_goes_with_the_eighth() {
+        let hasher = SeededHash::new(Seed([5, 6]));
+        let mut set = Set::default();
+        let kind = |set: &Set<u32, ()>| match set {
+            Set::One(_) => 1,
+            Set::Few(_) => 2,
+            Set::Many(_) => 3,
+        };
+        for key in 0..40 {
+            set.insert(key, (), &hasher);
+            let expected = [(0, 1), (1, 2), (16, 3)].iter().rev().find(|(from, _)| key >= *from).map(|(_, kind)| *kind);
+            assert_eq!(Some(kind(&set)), expected, "{key}");
+        }
+        for left in (0..40).rev() {
+            set.remove(left, &hasher);
+            let expected = if left > 8 {
+                3
+            } else if left == 1 {
+                1
+            } else {
+                2
+            };
+            assert_eq!(kind(&set), expected, "{left} left");
+        }
+        assert!(set.is_vacant());
+    }
+
+    /// Keys of every shape: few of ten thousand share a hash.
+    #[test]
+    fn keys_spread() {
+        fn distinct<K: Hash>(keys: impl Iterator<Item = K>) -> usize {
+            let mut least = usize::MAX;
+            let keys: Vec<K> = keys.collect();
+            for seed in [[0, 0], [1, 3], [u64::MAX, 8]] {
+                let hasher = SeededHash::new(Seed(seed));
+                least = least.min(keys.iter().map(|key| hash_key(key, &hasher)).collect::<BTreeSet<u32>>().len());
+            }
+            least
+        }
+        assert_eq!(distinct(0..=u8::MAX), 256);
+        assert!(distinct(0..10_000u16) > 9_990);
+        assert!(distinct(0..10_000u32) > 9_990);
+        assert!(distinct((0..10_000u64).map(|key| key << 40)) > 9_990);
+        assert!(distinct(0..10_000usize) > 9_990);
+        assert!(distinct((0..10_000u32).map(|key| (key / 100, key % 100))) > 9_990);
+        assert!(distinct((0..10_000u32).map(|key| (key % 100, key / 100))) > 9_990);
+        assert!(distinct((0..10_000).map(|key| format!("{key}"))) > 9_990);
+        assert!(distinct((0..10_000u32).map(|key| (key.to_be_bytes(), 'x'))) > 9_990);
     }
 }

@@ -116,3 +116,32 @@ pub(crate) fn grow<T>(items: &mut Vec<T>) {
 pub(crate) fn grow_by(len: usize) -> usize {
     (len / 8).max(4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ids_are_left() {
+        let mut slab = Slab::new();
+        assert!(slab.has_room(NONE as usize - 2));
+        assert!(!slab.has_room(NONE as usize - 1));
+        slab.insert(1);
+        assert!(slab.has_room(NONE as usize - 3));
+        assert!(!slab.has_room(NONE as usize - 2));
+    }
+
+    #[test]
+    fn a_full_vector_grows_by_an_eighth() {
+        let mut items = Vec::new();
+        for (len, capacity) in [(0, 4), (1, 4), (3, 4), (4, 8), (32, 36), (36, 40), (40, 45), (800, 900)] {
+            items.resize(len, 0);
+            items.shrink_to_fit();
+            if len % 4 != 0 {
+                items.reserve_exact(4 - len);
+            }
+            grow(&mut items);
+            assert_eq!(items.capacity(), capacity, "{len}");
+        }
+    }
+}

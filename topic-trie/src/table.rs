@@ -140,3 +140,76 @@ impl Table {
 fn entry(hash: u32, id: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_at_most_four_fifths_full() {
+        let mut table = Table::new();
+        assert_eq!(table.bytes(), 0);
+        let mut expected = 16;
+        for id in 0..120_000u32 {
+            if (id + 1) as usize * 5 > expected * 4 {
+                // From 2^16 on the growth is by half.
+                expected += if expected < 65_536 { expected } else { expected / 2 };
+            }
+            table.insert(id.wrapping_mul(0x9e37_79b9), id);
+            assert_eq!(table.homes, expected, "{id}");
+            assert_eq!(
+                table.bytes(),
+                (expected + SPARE) * size_of::<u64>(),
+                "spread evenly they need no more to spare"
+            );
+        }
+        assert_eq!(expected, 221_184);
+        table.shrink_to_fit();
+        assert_eq!(table.homes, 150_000);
+        assert!((0..120_000u32).all(|id| table.find(id.wrapping_mul(0x9e37_79b9), |found| found == id) == Some(id)));
+    }
+
+    #[test]
+    fn what_was_removed_fits_again() {
+        let mut table = Table::new();
+        for id in 0..16 {
+            table.insert(id << 28, id);
+        }
+        table.shrink_to_fit();
+        assert_eq!(table.homes, 20);
+        table.remove(3 << 28, 3);
+        table.insert(3 << 28, 3);
+        assert_eq!(table.homes, 20);
+    }
+
+    #[test]
+    fn the_last_run_overflows_by_sixteen_at_a_time() {
+        let mut table = Table::new();
+        for id in 0..20 {
+            table.insert(u32::MAX, id);
+        }
+        // The last of 32 homes, the sixteen spare places, and sixteen more.
+        assert_eq!(table.bytes(), (32 + 2 * SPARE) * size_of::<u64>());
+        assert!((0..20).all(|id| table.find(u32::MAX, |found| found == id) == Some(id)));
+        assert_eq!(table.find(u32::MAX, |id| id == 20), None);
+    }
+
+    #[test]
+    fn only_entries_with_the_hash_are_looked_at() {
+        let mut table = Table::new();
+        for hash in [7, 8, u32::MAX] {
+            for id in 0..3 {
+                table.insert(hash, id + hash % 8 * 10);
+            }
+        }
+        for (hash, ids) in [(7, 70..73), (8, 0..3), (u32::MAX, 70..73), (6, 0..0), (9, 0..0)] {
+            let mut asked = Vec::new();
+            let look = |id| {
+                asked.push(id);
+                false
+            };
+            assert_eq!(table.find(hash, look), None);
+            assert!(asked.iter().copied().eq(ids), "{hash}: {asked:?}");
+        }
+    }
+}

@@ -182,3 +182,58 @@ impl<'a> Iterator for Split<'a> {
         Some(&text[..at])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_gigabytes_fit() {
+        let mut texts = Texts::new();
+        assert!(texts.has_room(u32::MAX as usize));
+        assert!(!texts.has_room(u32::MAX as usize + 1));
+        let _ = texts.insert("abc");
+        assert!(!texts.has_room(u32::MAX as usize - 2));
+    }
+
+    #[test]
+    fn an_arena_grows_when_a_text_does_not_fit() {
+        let mut texts = Texts::new();
+        for (text, bytes) in [("abcd", 8), ("efgh", 8), ("ijklmnopq", 21)] {
+            let _ = texts.insert(text);
+            assert_eq!(texts.bytes(), bytes, "{text}");
+        }
+        texts.shrink_to_fit();
+        assert_eq!(texts.bytes(), 17);
+    }
+
+    /// Not for little, and not for less than a third.
+    #[test]
+    fn garbage_is_packed_when_it_weighs() {
+        let filled = |live: usize| {
+            let mut texts = Texts::new();
+            let keep = texts.insert(&"x".repeat(live));
+            let spans = [1024, 1, 1].map(|len| texts.insert(&"y".repeat(len)));
+            (texts, keep, spans)
+        };
+        let (mut texts, _, [long, one, _]) = filled(10);
+        assert!(!texts.remove(long), "1024 of 1036");
+        assert!(texts.remove(one), "1025 of 1036");
+
+        let (mut texts, mut keep, [long, one, two]) = filled(2050);
+        assert!(!texts.remove(long), "1024 of 3076");
+        assert!(!texts.remove(one), "1025 of 3076 is a third");
+        assert!(texts.remove(two), "1026 of 3076");
+        texts.pack(core::iter::once(&mut keep));
+        assert_eq!(texts.get(keep), "x".repeat(2050));
+        assert_eq!(texts.bytes(), 2050 + 2050 / 8);
+    }
+
+    #[test]
+    fn spans_reach_over_the_whole_arena() {
+        for start in [0, 1, 0xffff, 0x1_0000, 0x1_8001, 0xffff_0000] {
+            let span = Span::new(start, 0xffff);
+            assert_eq!((span.start(), span.end()), (start, start + 0xffff));
+        }
+    }
+}

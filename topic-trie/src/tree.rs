@@ -253,3 +253,17 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A filter of as many slashes has one node more, and the root is there already.
+    #[test]
+    fn a_filter_needs_at_most_a_node_for_each_byte_and_one() {
+        let tree = Tree::new();
+        let ids = NONE as usize - 2;
+        assert!(tree.has_room(ids - 2));
+        assert!(!tree.has_room(ids - 1));
+    }
+}

@@ -1,12 +1,14 @@
 //! Developer commands: `cargo xtask <command>`. One file per command; no shell is needed.
 mod bench;
 mod ci;
+mod compare;
 mod coverage;
 mod fuzz;
 mod mutants;
 mod no_std;
 mod run;
 mod sim;
+mod soak;
 mod source;
 mod spec;
 mod test;
@@ -25,6 +27,8 @@ Usage: cargo xtask <command>
   spec [--write | --check]      which statements of the standards are cited in code and tests
   fuzz [--list | target] [--time SECONDS] [--install]
   bench [--instructions] [filter]
+  soak [--rounds N] [--seed N]  kill -9 under load, 200 rounds at each level of durability unless said
+  compare [--peer NAME] [--scenario NAME] [--rounds N] …    this broker beside others; --help says more
   coverage                      lines of the pure crates that their tests reach
   sim [--seed N] [--steps N] [--minutes M] …    a whole system under one virtual clock; --help says more
   sim --bugs [--runs N] [name…]    plants bugs in a copy of the tree, and says which the simulation finds
@@ -43,6 +47,8 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "bench" => bench::run(&rest),
         "sim" => sim::run(&rest),
+        "soak" => soak::run(&rest),
+        "compare" => compare::run(&rest),
         "coverage" => no_arguments(&rest).and_then(|()| coverage::run()),
         "" | "help" | "-h" | "--help" => {
             println!("{USAGE}");

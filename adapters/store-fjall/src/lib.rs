@@ -12,11 +12,13 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod client;
 mod codec;
 mod committer;
 mod error;
 mod folder;
 
+pub use client::{ClientFolder, ClientOpened};
 pub use error::OpenError;
 
 use committer::Committer;

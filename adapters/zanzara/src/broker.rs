@@ -127,7 +127,7 @@ fn port(url: &str, arguments: &BrokerArgs) -> Result<PortSettings, Failure> {
 /// Lets the process open as many files (connections are files) as the system allows: what it grants unasked is made for
 /// programs of another kind.
 #[cfg(unix)]
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -136,7 +136,7 @@ fn raise_open_files() {
 }
 
 #[cfg(not(unix))]
-fn raise_open_files() {}
+pub(crate) fn raise_open_files() {}
 
 /// Waits for a signal, then ends in good order; a second signal ends at once.
 async fn serve(broker: &BrokerHandle, mut signals: Signals, drain: Duration) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! The command line.
 //!
 //! Invariant: what a later version will do is accepted by name and refused with a message that says so.
+use crate::bench::BenchCommand;
 use crate::client::{PubArgs, SubArgs};
 use crate::config::Durability;
 use crate::logging::{Format, Level};
@@ -8,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// MQTT 3.1, 3.1.1 and 5.0: a broker, a publisher and a subscriber.
+/// MQTT 3.1, 3.1.1 and 5.0: a broker, a publisher, a subscriber and a load.
 ///
 /// Without a command it is `zanzara broker`.
 #[derive(Debug, Parser)]
@@ -39,6 +40,9 @@ pub(crate) enum Command {
     /// Look into a folder of --data while no broker uses it.
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Load a broker, this one or any other, and check what it does; exit code 1 if something was lost, repeated or out of order
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Debug, Subcommand)]

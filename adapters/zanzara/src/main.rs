@@ -1,4 +1,4 @@
-//! The `zanzara` command: an MQTT broker, a publisher and a subscriber.
+//! The `zanzara` command: an MQTT broker, a publisher, a subscriber and a load for brokers.
 //!
 //! Exit codes: 0 all went well; 1 it failed while it ran; 2 the command line or the configuration is wrong; 27 `-W`
 //! ended a wait (as with mosquitto's clients).
@@ -6,8 +6,10 @@
 //! Invariant: this crate composes the adapters and decides nothing about the protocol.
 #![forbid(unsafe_code)]
 
+// Doc comments of arguments are help texts, in which brackets are not links.
+#[allow(rustdoc::broken_intra_doc_links)]
+mod bench;
 mod broker;
-// Their doc comments are help texts, in which brackets are not links.
 #[allow(rustdoc::broken_intra_doc_links)]
 mod cli;
 #[allow(rustdoc::broken_intra_doc_links)]
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Command::Sub(arguments) => client::subscribe(&arguments),
         Command::CheckConfig { file } => broker::check(&file),
         Command::Store(command) => storage::run(&command),
+        Command::Bench(command) => bench::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -37,8 +37,7 @@ impl Broker {
         let full = self.connections.len() > config.max_connections;
         let Some(conn) = self.connections.get_mut(slot) else { return Ok(()) };
         let Phase::Authenticating(connect) = &conn.phase else { return Ok(()) };
-        // First of all, since a refusal must keep to them, too.
-        conn.problem_information = connect.properties.request_problem_information() != Some(false);
+        // First of all, since a refusal must keep to it, too.
         conn.max_packet_size = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
         if self.shutting_down {
             return Err(Fault(ReasonCode::ServerUnavailable, "the server is shutting down"));
@@ -210,7 +209,7 @@ impl Broker {
     pub(super) fn refuse(&mut self, slot: u32, reason: ReasonCode, text: &str) {
         let Some(conn) = self.connections.get(slot) else { return };
         let reason = refusal(reason);
-        let mut properties = conn.reason_string(text, true);
+        let mut properties = conn.reason_string(text);
         let elsewhere = matches!(reason, ReasonCode::UseAnotherServer | ReasonCode::ServerMoved);
         if let Some(redirect) = self.config.redirect.as_ref().filter(|_| elsewhere && conn.version.is_v5()) {
             let reference = &redirect.server_reference;
@@ -267,6 +266,7 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(slot) else { return };
         let Phase::Authenticating(connect) = core::mem::replace(&mut conn.phase, Phase::Active) else { return };
         let client_id = conn.client_id.clone();
+        self.catch_up(&client_id);
         let existing = self.by_client_id.get(&client_id).copied();
         let owner = existing.and_then(|session| self.sessions.get(session));
         if owner.is_some_and(|session| session.identity != identity) {

@@ -63,8 +63,6 @@ pub(super) struct Connection {
     pub(super) aliases_in: Vec<Option<TopicName>>,
     pub(super) aliases_out: BTreeMap<TopicName, u16>,
     pub(super) aliases_out_maximum: u16,
-    /// Request Problem Information [MQTT-3.1.2-29].
-    pub(super) problem_information: bool,
     /// The packet that waits for an authorization.
     pub(super) parked: Option<Box<Parked>>,
     pub(super) authorizations: BTreeMap<(bool, String), (Instant, bool)>,
@@ -165,7 +163,6 @@ impl Connection {
             aliases_in: Vec::new(),
             aliases_out: BTreeMap::new(),
             aliases_out_maximum: 0,
-            problem_information: true,
             parked: None,
             authorizations: BTreeMap::new(),
             auth_method: None,
@@ -189,11 +186,10 @@ impl Connection {
         connack.encoded_len(self.version).is_ok_and(|len| len <= self.max_packet_size as usize)
     }
 
-    /// A Reason String, where the client allows it in this packet and it fits. CONNACK, PUBLISH and DISCONNECT may
-    /// carry one in any case [MQTT-3.1.2-29].
-    pub(super) fn reason_string(&self, text: &str, always: bool) -> Properties {
-        let room = self.max_packet_size as usize;
-        if text.is_empty() || !self.version.is_v5() || !(self.problem_information || always) || text.len() + 64 > room {
+    /// A Reason String for CONNACK or DISCONNECT, where it fits. Other packets carry none, whatever the client's Request
+    /// Problem Information [MQTT-3.1.2-29].
+    pub(super) fn reason_string(&self, text: &str) -> Properties {
+        if text.is_empty() || !self.version.is_v5() || text.len() + 64 > self.max_packet_size as usize {
             return Properties::new(); // [MQTT-3.2.2-19], [MQTT-3.4.2-2], [MQTT-3.9.2-1], [MQTT-3.14.2-3]
         }
         Properties::builder().with(Property::ReasonString(text)).build()
@@ -461,7 +457,7 @@ impl Broker {
             (Phase::Closing, _) => return,
             // [MQTT-3.14.0-1]: no DISCONNECT before CONNACK.
             (Phase::Active, DisconnectReason::Server(code, text)) if conn.announced && conn.version.is_v5() => {
-                let properties = conn.reason_string(text, true);
+                let properties = conn.reason_string(text);
                 let reason = farewell(*code);
                 // No Session Expiry Interval [MQTT-3.14.2-2] and no User Properties [MQTT-3.14.2-4] in it.
                 self.send(slot, &Packet::Disconnect(Disconnect { reason, properties }));

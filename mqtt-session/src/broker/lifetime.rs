@@ -6,11 +6,12 @@ use super::route::Outgoing;
 use super::session::{Home, Session};
 use super::timers::Timer;
 use super::{Broker, DisconnectReason, Event, SessionRecord, StoreOp};
+use crate::Instant;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
-use mqtt_proto::{Properties, Property, SharedPublish, TopicFilter, Will};
+use mqtt_proto::{ClientId, Properties, Property, SharedPublish, TopicFilter, Will};
 
 impl Broker {
     /// Parts a connection from its session. What the session still has on its way stays with it [MQTT-4.1.0-1].
@@ -126,6 +127,22 @@ impl Broker {
     pub(super) fn session_expired(&mut self, slot: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         if session.expires_at.take().is_some() && session.connection.is_none() {
+            self.stats.sessions_expired_total += 1;
+            self.end_session(slot);
+        }
+    }
+
+    /// A session whose time is over ends, and a Will whose delay has passed fires, before a new connection takes the session
+    /// [MQTT-3.1.3-9]: a caller that was suspended may hand CONNECT over before it tells the time.
+    pub(super) fn catch_up(&mut self, client_id: &ClientId) {
+        let Some(slot) = self.by_client_id.get(client_id).copied() else { return };
+        let Some(session) = self.sessions.get(slot).filter(|session| session.connection.is_none()) else { return };
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        let (over, will) = (is_due(session.expires_at), is_due(session.will_at));
+        if will {
+            self.fire_will(slot);
+        }
+        if over {
             self.stats.sessions_expired_total += 1;
             self.end_session(slot);
         }

@@ -228,6 +228,8 @@ pub enum ConfigError {
     AuthDataAlone,
     /// A field that exists in 5.0 alone is set for an earlier version.
     NotInVersion,
+    /// The store holds the session of another Client Identifier.
+    OtherClient,
 }
 
 impl fmt::Display for ConfigError {
@@ -239,6 +241,9 @@ impl fmt::Display for ConfigError {
                 f.write_str("MQTT before 5.0 allows a password with a user name only: set a user name too")
             }
             Self::AuthDataAlone => f.write_str("Authentication Data needs an Authentication Method: set `auth_method`"),
+            Self::OtherClient => {
+                f.write_str("the store holds the session of another client identifier: use that one, or another store")
+            }
             Self::NotInVersion => {
                 f.write_str("session expiry, enhanced authentication and properties need MQTT 5.0: set `version`")
             }

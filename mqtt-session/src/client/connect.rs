@@ -147,6 +147,7 @@ impl Client {
         }));
         let session_lost = self.connected_before && !session_present && self.config.is_persistent();
         self.go_online(now);
+        self.keep_session(false);
         self.event(Event::Connected(Box::new(Connected {
             server: self.retry.server(),
             session_present,
@@ -158,7 +159,7 @@ impl Client {
         if session_present {
             self.resume_session(now, unknown);
         } else {
-            self.discard_session(); // [MQTT-3.2.2-5], [MQTT-3.1.2-4], [3.1.1: MQTT-3.1.2-6]
+            self.discard_session(now); // [MQTT-3.2.2-5], [MQTT-3.1.2-4], [3.1.1: MQTT-3.1.2-6]
         }
         self.reconcile_subscriptions((!unknown).then_some(session_present));
         Ok(())

@@ -17,6 +17,7 @@
 //! connection [MQTT-3.1.0-1], and nothing follows a DISCONNECT [MQTT-3.14.4-1].
 use super::auth::Exchange;
 use super::keep_alive::Due;
+use super::store::Waiting;
 use super::{Client, DisconnectReason, Event, Output, ProtocolError, StateError};
 use crate::Instant;
 use bytes::{Buf, BytesMut};
@@ -121,6 +122,7 @@ impl Client {
             _ => {}
         }
         self.drop_expired(now);
+        self.ask_store_again(now);
         self.pump(now);
     }
 
@@ -134,7 +136,7 @@ impl Client {
             }
             Phase::Online => self.keep_alive.deadline(self.takes_messages()).map(|(at, _)| at),
         };
-        phase.into_iter().chain(self.outbox.next_expiry()).min()
+        phase.into_iter().chain(self.outbox.next_expiry()).chain(self.store_deadline()).min()
     }
 
     /// Ends the connection with this DISCONNECT, and stays disconnected until [`Client::connect`]. What is queued or in flight stays.
@@ -211,7 +213,11 @@ impl Client {
         let server = self.retry.server();
         self.phase = Phase::Opening { deadline: now + self.config.connect_timeout };
         self.event(Event::Connecting { server });
-        self.outputs.push_back(Output::Connect { server });
+        // A kill before the answer to CONNECT is kept leaves the session in doubt, which must be known then.
+        if self.connected_before && self.config.is_persistent() {
+            self.keep_session(true);
+        }
+        self.when_kept(now, Waiting::Connect { server });
     }
 
     /// The one way out of Opening, Handshake and Online.
@@ -224,6 +230,7 @@ impl Client {
         self.auth = Exchange::default();
         self.paused = false;
         self.inbox.connection_lost();
+        self.forget_waiting_packets();
         let requests = self.flights.connection_lost(); // messages stay [MQTT-3.1.2-23], [3.1.1: MQTT-3.1.2-4]
         self.requeue_requests(requests);
         self.outbox.connection_lost();
@@ -303,7 +310,7 @@ impl Client {
             Packet::ConnAck(connack) => self.on_connack(now, connack),
             Packet::Auth(auth) => self.on_auth(now, &auth),
             Packet::Publish(publish) => self.on_publish(now, publish),
-            Packet::PubAck(ack) => self.on_puback(&ack),
+            Packet::PubAck(ack) => self.on_puback(now, &ack),
             Packet::PubRec(ack) => self.on_pubrec(now, &ack),
             Packet::PubRel(ack) => self.on_pubrel(now, &ack),
             Packet::PubComp(ack) => self.on_pubcomp(&ack),

@@ -2,9 +2,9 @@
 //!
 //! Invariant: one table is both the allocator and the record of what is in flight, for PUBLISH, SUBSCRIBE and UNSUBSCRIBE alike, so an
 //! identifier cannot be given out while it is in use [MQTT-2.2.1-3], [3.1.1: MQTT-2.3.1-2].
-use super::Token;
 use super::outgoing::Stored;
 use super::subscriptions::Request;
+use super::{StoreSeq, Token};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use mqtt_proto::{PacketId, ReasonCode};
@@ -31,6 +31,10 @@ pub(super) struct Outgoing {
     pub(super) order: u64,
     /// Whether it was sent on this connection.
     pub(super) on_wire: bool,
+    /// Whether it was ever sent, as far as can be known.
+    pub(super) sent: bool,
+    /// What the store must have kept before it is sent.
+    pub(super) gate: StoreSeq,
 }
 
 #[derive(Debug)]
@@ -72,6 +76,10 @@ impl Flights {
         self.table.get(&id)
     }
 
+    pub(super) fn get_mut(&mut self, id: PacketId) -> Option<&mut Flight> {
+        self.table.get_mut(&id)
+    }
+
     pub(super) fn remove(&mut self, id: PacketId) -> Option<Flight> {
         let flight = self.table.remove(&id)?;
         self.window_used -= usize::from(flight.on_wire());
@@ -81,6 +89,11 @@ impl Flights {
     pub(super) fn next_order(&mut self) -> u64 {
         self.order += 1;
         self.order
+    }
+
+    /// Takes up a session whose last order was this one.
+    pub(super) fn restore_order(&mut self, order: u64) {
+        self.order = self.order.max(order);
     }
 
     pub(super) fn window_used(&self) -> usize {
@@ -116,11 +129,13 @@ impl Flights {
         requests
     }
 
-    /// Counts a message or PUBREL that was sent again.
+    /// Counts a message that is sent late, and a message or PUBREL that is sent again.
     pub(super) fn sent_again(&mut self, id: PacketId) {
-        if let Some(Flight::Publish(Outgoing { on_wire, .. }) | Flight::Release { on_wire, .. }) =
-            self.table.get_mut(&id)
-        {
+        let mut flight = self.table.get_mut(&id);
+        if let Some(Flight::Publish(out)) = &mut flight {
+            out.sent = true;
+        }
+        if let Some(Flight::Publish(Outgoing { on_wire, .. }) | Flight::Release { on_wire, .. }) = flight {
             self.window_used += usize::from(!*on_wire);
             *on_wire = true;
         }
@@ -144,9 +159,9 @@ impl Flights {
     }
 
     /// Takes all messages out, in the order of their sending.
-    pub(super) fn take_session(&mut self) -> Vec<Flight> {
-        let mut all: Vec<Flight> = core::mem::take(&mut self.table).into_values().collect();
-        all.sort_by_key(|flight| match flight {
+    pub(super) fn take_session(&mut self) -> Vec<(PacketId, Flight)> {
+        let mut all: Vec<_> = core::mem::take(&mut self.table).into_iter().collect();
+        all.sort_by_key(|(_, flight)| match flight {
             Flight::Publish(Outgoing { order, .. }) | Flight::Release { order, .. } => *order,
             Flight::Subscribe(_) | Flight::Unsubscribe(_) => u64::MAX,
         });

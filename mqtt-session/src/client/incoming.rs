@@ -4,7 +4,8 @@
 //! session [MQTT-4.3.3-10]; what waits to be handed out is bounded.
 use super::alias::IncomingAliases;
 use super::connection::Phase;
-use super::{AckToken, Client, Output, ProtocolError, Received};
+use super::store::Waiting;
+use super::{AckToken, Client, Output, ProtocolError, Received, Record, RecordKey, StoreOp, StoreSeq};
 use crate::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use mqtt_proto::{Ack, Delivery, Packet, PacketId, Publish, QoS, ReasonCode};
@@ -16,7 +17,7 @@ const MAX_UNWRITTEN_ACKS: usize = 50_000;
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     /// Messages to hand out, with the number of their acknowledgment if they need one.
-    ready: VecDeque<(Received, Option<u64>)>,
+    ready: VecDeque<Ready>,
     bytes: usize,
     /// Acknowledgments to send on this connection, in the order of arrival.
     owed: VecDeque<Owed>,
@@ -28,9 +29,22 @@ pub(super) struct Inbox {
     doubted: BTreeSet<PacketId>,
     /// QoS 2 messages whose connection ended before their PUBREC.
     unanswered: BTreeMap<PacketId, (u64, Option<ReasonCode>)>,
+    /// QoS 2 messages that an earlier process did not acknowledge: the Server sends them again, and they are handed out again under
+    /// their numbers. Whether the session is in doubt, see `doubted`.
+    returning: BTreeMap<PacketId, (u64, bool)>,
     aliases: IncomingAliases,
     last_number: u64,
     dropped: u64,
+}
+
+/// A message to hand out.
+#[derive(Debug)]
+struct Ready {
+    message: Received,
+    /// The number of its acknowledgment, if it needs one.
+    number: Option<u64>,
+    /// What the store must have kept before.
+    gate: StoreSeq,
 }
 
 /// One acknowledgment.
@@ -60,7 +74,7 @@ impl Inbox {
     /// The Server will send QoS 1 messages again that were not acknowledged: the copies that nobody saw yet give way to them.
     pub(super) fn forget_unacknowledged(&mut self) {
         let bytes = &mut self.bytes;
-        self.ready.retain(|(message, _)| {
+        self.ready.retain(|Ready { message, .. }| {
             let keep = message.qos != QoS::AtLeastOnce;
             if !keep {
                 *bytes -= cost(message);
@@ -72,25 +86,35 @@ impl Inbox {
     /// The Server has a session, and nobody knows whether it is ours.
     pub(super) fn doubt_session(&mut self) {
         self.doubted.append(&mut self.exactly_once);
+        for (_, doubted) in self.returning.values_mut() {
+            *doubted = true;
+        }
     }
 
     /// A QoS 1 or 2 message came under this identifier. What was doubted is certain now: the Server sends again with DUP alone
     /// [MQTT-3.3.1-1].
-    fn resolve_doubt(&mut self, id: PacketId, is_copy: bool) {
-        if !self.doubted.remove(&id) {
-            return;
+    /// `true`: the identifier stood for a message of another session.
+    fn resolve_doubt(&mut self, id: PacketId, is_copy: bool) -> bool {
+        let returning = self.returning.get(&id).is_some_and(|(_, doubted)| *doubted);
+        if !self.doubted.remove(&id) && !returning {
+            return false;
         }
-        if is_copy {
-            self.exactly_once.insert(id);
-        } else {
+        if !is_copy {
+            self.returning.remove(&id);
             self.unanswered.remove(&id);
+        } else if !returning {
+            self.exactly_once.insert(id);
         }
+        !is_copy
     }
 
-    pub(super) fn discard_session(&mut self) {
-        self.exactly_once.clear();
-        self.doubted.clear();
+    /// Forgets the session; gives its identifiers.
+    pub(super) fn discard_session(&mut self) -> BTreeSet<PacketId> {
+        let mut all = core::mem::take(&mut self.exactly_once);
+        all.append(&mut self.doubted);
+        all.extend(core::mem::take(&mut self.returning).into_keys());
         self.unanswered.clear();
+        all
     }
 
     pub(super) fn take_dropped(&mut self) -> Option<u64> {
@@ -106,9 +130,19 @@ impl Inbox {
         self.exactly_once.extend(ids);
     }
 
-    fn push(&mut self, message: Received, number: Option<u64>) {
+    /// Messages of an earlier process that were not acknowledged, and the last number that it may have given out.
+    pub(super) fn restore_unacknowledged(&mut self, last: u64, messages: impl Iterator<Item = (PacketId, u64)>) {
+        self.last_number = last;
+        self.returning = messages.map(|(id, number)| (id, (number, false))).collect();
+    }
+
+    pub(super) fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    fn push(&mut self, message: Received, number: Option<u64>, gate: StoreSeq) {
         self.bytes += cost(&message);
-        self.ready.push_back((message, number));
+        self.ready.push_back(Ready { message, number, gate });
     }
 
     fn owe(&mut self, id: PacketId, qos2: bool, number: u64, answer: Option<ReasonCode>) {
@@ -133,10 +167,14 @@ impl Inbox {
 
 impl Client {
     /// The next message for the user, which is acknowledged with it unless acknowledgments are manual. Only
-    /// [`Client::handle_input`] brings new ones.
+    /// [`Client::handle_input`] brings new ones, and with a store [`Client::handle_completion`].
     #[must_use]
     pub fn poll_message(&mut self, now: Instant) -> Option<Received> {
-        let (mut message, number) = self.inbox.ready.pop_front()?;
+        let gate = self.inbox.ready.front()?.gate;
+        if !self.is_open(gate) {
+            return None;
+        }
+        let Ready { mut message, number, .. } = self.inbox.ready.pop_front()?;
         self.inbox.bytes -= cost(&message);
         self.stats.messages_received += 1;
         match number {
@@ -155,11 +193,11 @@ impl Client {
         self.answer(now, token.0, reason);
     }
 
-    /// Whether the transport is to be read. False while the Server does not read our acknowledgments, which must not pile up; and when messages wait that nobody takes, except while something of ours waits for an
+    /// Whether the transport is to be read. False while the Server does not read our acknowledgments, or the store does not keep up, which must not pile up; and when messages wait that nobody takes, except while something of ours waits for an
     /// acknowledgment that may stand behind them: then reading goes on up to four times the limit, and QoS 0 messages beyond it are dropped and
     /// counted, so that a user who publishes before he takes the next message is never stuck.
     pub fn wants_read(&self) -> bool {
-        self.unwritten_acks < MAX_UNWRITTEN_ACKS && self.takes_messages()
+        self.unwritten_acks < MAX_UNWRITTEN_ACKS && self.takes_messages() && !self.store_is_behind()
     }
 
     /// Whether messages have room. While they have none, the Server is not heard, and so not given up for its silence.
@@ -209,7 +247,7 @@ impl Client {
                     self.inbox.dropped += 1;
                     self.stats.dropped_incoming += 1;
                 } else {
-                    self.inbox.push(message, None);
+                    self.inbox.push(message, None, StoreSeq(0));
                 }
                 Ok(())
             }
@@ -220,26 +258,31 @@ impl Client {
 
     /// Each QoS 1 PUBLISH is a new message, whatever its DUP flag says [MQTT-4.3.2-5].
     fn on_qos1(&mut self, id: PacketId, message: Received) -> Result<(), ProtocolError> {
-        self.inbox.resolve_doubt(id, false);
+        self.resolve_doubt(id, false);
         // [MQTT-2.2.1-4]
-        if self.inbox.exactly_once.contains(&id) {
+        if self.inbox.exactly_once.contains(&id) || self.inbox.returning.contains_key(&id) {
             return Err(ProtocolError::new("MQTT-2.2.1-4", "QoS 1 PUBLISH with an identifier that is in use"));
         }
         self.check_receive_maximum()?;
-        let number = self.inbox.next_number();
+        let number = self.next_number();
         self.inbox.owe(id, false, number, None);
-        self.inbox.push(message, Some(number));
+        self.inbox.push(message, Some(number), StoreSeq(0));
         Ok(())
     }
 
     fn on_qos2(&mut self, now: Instant, id: PacketId, message: Received) -> Result<(), ProtocolError> {
-        self.inbox.resolve_doubt(id, message.dup);
+        self.resolve_doubt(id, message.dup);
         if !self.inbox.exactly_once.contains(&id) {
             self.check_receive_maximum()?;
+            let number = match self.inbox.returning.remove(&id) {
+                Some((number, _)) => number,
+                None => self.next_number(),
+            };
+            self.keep(|| StoreOp::Put(Record::Incoming { id, unacknowledged: Some(number) }));
+            let gate = self.gate();
             self.inbox.exactly_once.insert(id);
-            let number = self.inbox.next_number();
             self.inbox.owe(id, true, number, None);
-            self.inbox.push(message, Some(number));
+            self.inbox.push(message, Some(number), gate);
             return Ok(());
         }
         // [MQTT-4.3.3-10] A copy: it is answered, not handed out.
@@ -247,11 +290,23 @@ impl Client {
         if let Some((number, answer)) = self.inbox.unanswered.remove(&id) {
             self.inbox.owe(id, true, number, answer);
         } else if !self.inbox.owed.iter().any(|owed| owed.qos2 && owed.id == id) {
-            let number = self.inbox.next_number();
+            let number = self.next_number();
             self.inbox.owe(id, true, number, Some(ReasonCode::Success));
         }
         self.send_owed(now);
         Ok(())
+    }
+
+    fn resolve_doubt(&mut self, id: PacketId, is_copy: bool) {
+        if self.inbox.resolve_doubt(id, is_copy) {
+            self.keep(|| StoreOp::Remove(RecordKey::Incoming(id)));
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        let number = self.inbox.next_number();
+        self.reserve();
+        number
     }
 
     /// [MQTT-3.3.4-9] The Server must respect the Receive Maximum of our CONNECT.
@@ -272,10 +327,21 @@ impl Client {
         let reason = if allowed { reason } else { ReasonCode::Success };
         // Usually the first; not sorted, since a QoS 2 message keeps its number over a reconnect.
         if let Some(owed) = self.inbox.owed.iter_mut().find(|owed| owed.number == number) {
+            let kept = (owed.qos2 && owed.answer.is_none() && !reason.is_error()).then_some(owed.id);
             owed.answer.get_or_insert(reason);
+            self.keep_acknowledged(kept);
             self.send_owed(now);
-        } else if let Some((_, answer)) = self.inbox.unanswered.values_mut().find(|(of, _)| *of == number) {
+        } else if let Some((id, (_, answer))) = self.inbox.unanswered.iter_mut().find(|(_, (of, _))| *of == number) {
+            let kept = (answer.is_none() && !reason.is_error()).then_some(*id);
             answer.get_or_insert(reason);
+            self.keep_acknowledged(kept);
+        }
+    }
+
+    /// From now on a copy of this QoS 2 message is answered, and not handed out.
+    fn keep_acknowledged(&mut self, id: Option<PacketId>) {
+        if let Some(id) = id {
+            self.keep(|| StoreOp::Put(Record::Incoming { id, unacknowledged: None }));
         }
     }
 
@@ -289,9 +355,14 @@ impl Client {
             self.inbox.owed_qos1 -= usize::from(!qos2);
             if qos2 && reason.is_error() {
                 self.inbox.exactly_once.remove(&id); // [MQTT-4.3.3-9]
+                self.keep(|| StoreOp::Remove(RecordKey::Incoming(id)));
             }
             // [MQTT-4.3.2-4], [MQTT-4.3.3-8], [MQTT-2.2.1-5]
-            self.send_ack(now, if qos2 { Packet::PubRec } else { Packet::PubAck }, id, reason);
+            if qos2 {
+                self.when_kept(now, Waiting::Ack(Packet::PubRec, id, reason));
+            } else {
+                self.send_ack(now, Packet::PubAck, id, reason);
+            }
         }
     }
 
@@ -301,9 +372,13 @@ impl Client {
             return Err(ProtocolError::new("MQTT-4.3.3-4", "PUBREL before our PUBREC"));
         }
         self.inbox.unanswered.remove(&ack.id);
-        let known = self.inbox.exactly_once.remove(&ack.id) | self.inbox.doubted.remove(&ack.id);
+        let returning = self.inbox.returning.remove(&ack.id).is_some();
+        let known = self.inbox.exactly_once.remove(&ack.id) | self.inbox.doubted.remove(&ack.id) | returning;
+        if known {
+            self.keep(|| StoreOp::Remove(RecordKey::Incoming(ack.id)));
+        }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.send_ack(now, Packet::PubComp, ack.id, reason);
+        self.when_kept(now, Waiting::Ack(Packet::PubComp, ack.id, reason));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! What goes into and comes out of a client besides bytes.
 //!
 //! Invariant: each [`Token`] is settled exactly once, by one [`Event::Settled`], or is still in an exported session.
-use super::{DisconnectReason, Failure};
+use super::{DisconnectReason, Failure, StoreBatch};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -29,6 +29,14 @@ impl Token {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AckToken(pub(super) u64);
 
+impl AckToken {
+    /// The token as a number. With a store, that of a QoS 2 message is the same when it is handed out again after a restart, later messages
+    /// have greater ones, and none is used twice (see [`Client::with_store`](super::Client::with_store)).
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
 /// Something for the adapter to do.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -46,6 +54,9 @@ pub enum Output {
     /// Write what [`Client::transmit`](super::Client::transmit) still holds (bounded in time), close the transport, or stop opening it. Nothing is to
     /// be reported after that.
     Close,
+    /// Keep these changes, and report to [`Client::handle_completion`](super::Client::handle_completion). Only with a store
+    /// ([`Client::with_store`](super::Client::with_store)).
+    Store(StoreBatch),
     /// Something that happened.
     Event(Event),
 }
@@ -70,6 +81,14 @@ pub enum Event {
         /// The delay until the next attempt; `None` when the machine waits for [`Client::connect`](super::Client::connect).
         retry_in: Option<Duration>,
     },
+    /// The store has kept this message of QoS 1 or 2: it is sent even if the process is killed. Only with a store; comes once for each message,
+    /// mostly before it is settled.
+    Kept {
+        /// The token of `publish`.
+        token: Token,
+    },
+    /// The store could not keep something. What depends on it waits, and the store is asked again every second.
+    StoreFailed,
     /// A token's fate.
     Settled {
         /// The token.

@@ -28,8 +28,10 @@ mod flights;
 mod incoming;
 mod io;
 mod keep_alive;
+mod memory;
 mod outgoing;
 mod session;
+mod store;
 mod subscriptions;
 
 pub use alias::AliasPolicy;
@@ -37,11 +39,14 @@ pub use backoff::Backoff;
 pub use config::{ClientConfig, ConfigError, QueueConfig, QueuePolicy, SessionLoss};
 pub use error::{DisconnectReason, Failure, ProtocolError, PublishError, StateError, SubscribeError};
 pub use io::{AckToken, AuthStep, Connected, Event, Message, Outcome, Output, Received, ServerLimits, Stats, Token};
+pub use memory::MemoryStore;
 pub use session::{InflightState, QueuedMessage, SessionState, SubscriptionState};
+pub use store::{Completion, Record, RecordKey, StoreBatch, StoreOp, StoreSeq};
 pub use subscriptions::SubscribeOptions;
 
 use crate::{Instant, Rng, TxQueue};
 use alias::OutgoingAliases;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use backoff::Retry;
@@ -52,6 +57,7 @@ use incoming::Inbox;
 use keep_alive::KeepAlive;
 use mqtt_proto::{ClientId, Decoder, EncodeError, Packet, Utf8String};
 use outgoing::Outbox;
+use store::{Store, Waiting};
 use subscriptions::Subscriptions;
 
 /// An MQTT client without IO. See the [module](self) for how to drive it.
@@ -106,6 +112,8 @@ pub struct Client {
     /// Whether `wants_read` was false when it was last looked at.
     paused: bool,
     subscriptions: Subscriptions,
+    /// What must survive the process; `None` if nothing must.
+    store: Option<Box<Store>>,
     next_token: u64,
     stats: Stats,
 }
@@ -142,6 +150,7 @@ impl Client {
             input_left: 0,
             paused: false,
             subscriptions: Subscriptions::default(),
+            store: None,
             next_token: 0,
             stats: Stats::default(),
             config,
@@ -156,6 +165,9 @@ impl Client {
         }
         if let Some(count) = self.inbox.take_dropped() {
             return Some(Output::Event(Event::Dropped { count }));
+        }
+        if let Some(batch) = self.store.as_mut().and_then(|store| store.take_batch()) {
+            return Some(Output::Store(batch));
         }
         if !self.tx.is_empty() && !self.writable_reported {
             self.writable_reported = true;
@@ -179,10 +191,15 @@ impl Client {
         self.pump(now);
     }
 
-    /// Whether there is nothing left to send or to wait for: no message queued or in flight, no request unanswered, no byte to write.
+    /// Whether there is nothing left to send or to wait for: no message queued or in flight, no request unanswered, no byte to
+    /// write, no change that the store has not kept.
     pub fn is_drained(&self) -> bool {
         let writing = matches!(self.phase, Phase::Handshake { .. } | Phase::Online) && !self.tx.is_empty();
-        self.outbox.is_empty() && self.flights.is_empty() && self.subscriptions.is_settled() && !writing
+        self.outbox.is_empty()
+            && self.flights.is_empty()
+            && self.subscriptions.is_settled()
+            && !writing
+            && self.is_kept()
     }
 
     /// The Client Identifier in force; empty while a 5.0 Server has still to assign one.
@@ -246,11 +263,17 @@ impl Client {
 
     fn new_token(&mut self) -> Token {
         self.next_token += 1;
+        self.reserve();
         Token(self.next_token)
     }
 
     fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Settles a message that is not sent any more.
+    fn settle_failed(&mut self, now: Instant, token: Token, failure: Failure) {
+        self.when_kept(now, Waiting::Failed(token, failure));
     }
 
     fn settle(&mut self, token: Token, result: Result<Outcome, Failure>) {

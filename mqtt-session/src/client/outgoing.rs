@@ -5,7 +5,11 @@
 use super::alias::Alias;
 use super::connection::Phase;
 use super::flights::{Flight, Outgoing};
-use super::{Client, Failure, Message, Outcome, ProtocolError, PublishError, QueuePolicy, SessionLoss, Token};
+use super::store::Waiting;
+use super::{
+    Client, Failure, Message, Outcome, ProtocolError, PublishError, QueuePolicy, Record, RecordKey, SessionLoss,
+    StoreOp, StoreSeq, Token,
+};
 use crate::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -34,6 +38,17 @@ impl Stored {
             qos: message.qos,
             retain: message.retain,
             expires_at: expiry.map(|seconds| now + Duration::from_secs(seconds.into())),
+        }
+    }
+
+    /// The message without its lifetime.
+    pub(super) fn to_message(&self) -> Message {
+        Message {
+            topic: self.publish.topic.clone(),
+            payload: self.publish.payload.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            properties: self.publish.properties.clone(),
         }
     }
 
@@ -113,7 +128,8 @@ impl Outbox {
 
 impl Client {
     /// Takes a message on for delivery. It is sent in its turn: at once, when the Server's quota allows, or when there is a connection again.
-    /// The token is settled when QoS 0 is sent or QoS 1 and 2 are acknowledged, or with the reason why not. O(log n).
+    /// The token is settled when QoS 0 is sent or QoS 1 and 2 are acknowledged, or with the reason why not. With a store, [`Event::Kept`](super::Event::Kept)
+    /// says when a message of QoS 1 or 2 is kept. O(log n).
     pub fn publish(&mut self, now: Instant, message: Message) -> Result<Token, PublishError> {
         self.check_message(&message)?;
         let config = self.config.queue;
@@ -126,17 +142,21 @@ impl Client {
                 QueuePolicy::Refuse => return Err(PublishError::QueueFull),
                 QueuePolicy::DropNewest => {
                     let token = self.new_token();
-                    self.drop_for_room(token);
+                    self.drop_for_room(now, token);
                     return Ok(token);
                 }
                 QueuePolicy::DropOldest => match self.outbox.pop() {
-                    Some((oldest, _)) => self.drop_for_room(oldest),
+                    Some((oldest, _)) => self.drop_for_room(now, oldest),
                     None => break,
                 },
             }
         }
         let token = self.new_token();
-        self.outbox.push_back(token, Stored::new(now, message));
+        let message = Stored::new(now, message);
+        if message.qos > QoS::AtMostOnce {
+            self.keep_message(token, &message);
+        }
+        self.outbox.push_back(token, message);
         self.pump(now);
         Ok(token)
     }
@@ -148,9 +168,10 @@ impl Client {
         messages == 0 || (messages < config.max_messages && bytes.saturating_add(cost) <= config.max_bytes)
     }
 
-    fn drop_for_room(&mut self, token: Token) {
+    fn drop_for_room(&mut self, now: Instant, token: Token) {
         self.stats.dropped_queue_full += 1;
-        self.settle(token, Err(Failure::Dropped));
+        self.keep(|| StoreOp::Remove(RecordKey::Message(token)));
+        self.settle_failed(now, token, Failure::Dropped);
     }
 
     fn check_message(&self, message: &Message) -> Result<(), PublishError> {
@@ -178,13 +199,16 @@ impl Client {
 
     /// Sends again what the last connection left, then the queue, as far as quota and socket allow.
     pub(super) fn pump_messages(&mut self, now: Instant) {
-        while self.tx.len() < self.config.max_transmit_bytes {
+        while self.tx.len() < self.config.max_transmit_bytes && !self.store_is_behind() {
+            if self.store.is_some() {
+                self.assign_identifiers(now);
+            }
             if let Some(id) = self.outbox.resend.front().copied() {
-                if !self.has_quota() {
+                if !self.has_quota() || !self.may_leave(id) {
                     break;
                 }
                 self.outbox.resend.pop_front();
-                self.resend(now, id);
+                self.send_late(now, id);
                 continue;
             }
             let Some((_, head)) = self.outbox.queue.front() else { break };
@@ -195,16 +219,48 @@ impl Client {
             }
             let Some((token, message)) = self.outbox.pop() else { break };
             match unsent {
-                Some(failure) => self.give_up(token, failure),
+                Some(failure) => self.give_up(now, token, failure),
                 None => self.send_first(now, token, message),
             }
         }
     }
 
+    /// Gives identifiers to all messages that have room in the quota, so that the store keeps them together: which identifier a QoS 2 message has
+    /// must be kept before it is sent. They leave from `resend`.
+    fn assign_identifiers(&mut self, now: Instant) {
+        while let Some((_, head)) = self.outbox.queue.front() {
+            let room = self.has_quota_behind(self.outbox.resend.len()) && !self.flights.is_full();
+            if head.qos == QoS::AtMostOnce || !room || head.is_expired(now) || self.unsupported(head).is_some() {
+                return;
+            }
+            let Some((token, message)) = self.outbox.pop() else { return };
+            let (qos, order) = (message.qos, self.flights.next_order());
+            let flight = Outgoing { token, message, order, on_wire: false, sent: false, gate: StoreSeq(0) };
+            let Some(id) = self.flights.insert(Flight::Publish(flight)) else { return }; // it is not full
+            self.keep(|| StoreOp::Put(Record::Flight { id, token, order, released: false }));
+            let gate = self.gate();
+            if qos == QoS::ExactlyOnce
+                && let Some(Flight::Publish(out)) = self.flights.get_mut(id)
+            {
+                out.gate = gate; // at QoS 1 a second copy is allowed
+            }
+            self.outbox.resend.push_back(id);
+        }
+    }
+
+    fn may_leave(&self, id: PacketId) -> bool {
+        !matches!(self.flights.get(id), Some(Flight::Publish(out)) if !self.is_open(out.gate))
+    }
+
     /// Only PUBLISH waits for quota; every other packet goes at once [MQTT-3.3.4-8], [MQTT-4.9.0-3].
     fn has_quota(&self) -> bool {
+        self.has_quota_behind(0)
+    }
+
+    /// Whether there is quota left behind so many messages that are about to use it.
+    fn has_quota_behind(&self, messages: usize) -> bool {
         let quota = self.limits.receive_maximum.min(self.config.max_inflight); // [MQTT-4.9.0-1]
-        self.flights.window_used() < usize::from(quota)
+        self.flights.window_used() + messages < usize::from(quota)
     }
 
     /// Why the Server's limits forbid this message.
@@ -226,12 +282,13 @@ impl Client {
         message.publish.encoded_len(self.config.version, &head)
     }
 
-    fn give_up(&mut self, token: Token, failure: Failure) {
+    fn give_up(&mut self, now: Instant, token: Token, failure: Failure) {
         match failure {
             Failure::Expired => self.stats.dropped_expired += 1,
             _ => self.stats.dropped_unsupported += 1,
         }
-        self.settle(token, Err(failure));
+        self.keep(|| StoreOp::Remove(RecordKey::Message(token)));
+        self.settle_failed(now, token, failure);
     }
 
     /// First sending: an unused identifier and DUP 0 [MQTT-4.3.1-1], [MQTT-4.3.2-1], [MQTT-4.3.2-2], [MQTT-4.3.3-1], [MQTT-4.3.3-2].
@@ -243,25 +300,28 @@ impl Client {
         }
         let order = self.flights.next_order();
         let copy = message.clone(); // shares the bytes
-        match self.flights.insert(Flight::Publish(Outgoing { token, message, order, on_wire: true })) {
+        let gate = StoreSeq(0);
+        match self.flights.insert(Flight::Publish(Outgoing { token, message, order, on_wire: true, sent: true, gate }))
+        {
             Some(id) => self.write_publish(now, &copy, delivery(copy.qos, id, false), true),
             None => self.outbox.push_front(token, copy),
         }
     }
 
-    /// Sending again on a new connection: the original identifier and DUP 1 [MQTT-3.3.1-1].
-    fn resend(&mut self, now: Instant, id: PacketId) {
+    /// Sending again on a new connection: the original identifier and DUP 1 [MQTT-3.3.1-1]. Or for the first time, when the store has kept the
+    /// identifier.
+    fn send_late(&mut self, now: Instant, id: PacketId) {
         let Some(Flight::Publish(out)) = self.flights.get(id) else { return };
-        let (token, message) = (out.token, out.message.clone());
+        let (token, message, again) = (out.token, out.message.clone(), out.sent);
         if let Some(failure) = self.unsupported(&message) {
-            self.flights.remove(id);
-            self.give_up(token, failure);
+            self.end_flight(id);
+            self.give_up(now, token, failure);
             return;
         }
         self.flights.sent_again(id);
-        self.stats.publishes_resent += 1;
+        self.stats.publishes_resent += u64::from(again);
         // Aliases begin anew with the connection [MQTT-3.3.2-7]; messages sent again carry their topic.
-        self.write_publish(now, &message, delivery(message.qos, id, true), false);
+        self.write_publish(now, &message, delivery(message.qos, id, again), !again);
     }
 
     fn write_publish(&mut self, now: Instant, message: &Stored, delivery: Delivery, alias: bool) {
@@ -286,8 +346,22 @@ impl Client {
         self.keep_alive.sent(now);
     }
 
+    fn end_flight(&mut self, id: PacketId) -> Option<Flight> {
+        self.keep(|| StoreOp::Remove(RecordKey::Flight(id)));
+        self.flights.remove(id)
+    }
+
+    /// Settles a message that PUBACK or PUBREC ended. A failure waits for the store, or the message might be sent once more.
+    fn settle_acknowledged(&mut self, now: Instant, token: Token, ack: &Ack) {
+        self.keep(|| StoreOp::Remove(RecordKey::Message(token)));
+        match acknowledged(ack) {
+            Ok(outcome) => self.settle(token, Ok(outcome)),
+            Err(failure) => self.settle_failed(now, token, failure),
+        }
+    }
+
     /// PUBACK ends QoS 1, well or ill [MQTT-4.4.0-2].
-    pub(super) fn on_puback(&mut self, ack: &Ack) -> Result<(), ProtocolError> {
+    pub(super) fn on_puback(&mut self, now: Instant, ack: &Ack) -> Result<(), ProtocolError> {
         match self.flights.get(ack.id) {
             Some(Flight::Publish(out)) if out.message.qos == QoS::AtLeastOnce => {}
             None => {
@@ -302,8 +376,8 @@ impl Client {
                 ));
             }
         }
-        if let Some(Flight::Publish(out)) = self.flights.remove(ack.id) {
-            self.settle(out.token, acknowledged(ack));
+        if let Some(Flight::Publish(out)) = self.end_flight(ack.id) {
+            self.settle_acknowledged(now, out.token, ack);
         }
         Ok(())
     }
@@ -314,13 +388,15 @@ impl Client {
             Some(Flight::Publish(out)) if out.message.qos == QoS::ExactlyOnce => {
                 let token = out.token;
                 if ack.reason.is_error() {
-                    self.flights.remove(ack.id);
-                    self.settle(token, acknowledged(ack));
+                    self.end_flight(ack.id);
+                    self.settle_acknowledged(now, token, ack);
                     return Ok(());
                 }
                 let order = self.flights.next_order();
                 // The message itself is gone: it cannot be sent again any more [MQTT-4.3.3-6].
                 self.flights.put(ack.id, Flight::Release { token, reason: ack.reason, order, on_wire: true });
+                self.keep(|| StoreOp::Put(Record::Flight { id: ack.id, token, order, released: true }));
+                self.keep(|| StoreOp::Remove(RecordKey::Message(token)));
                 ReasonCode::Success
             }
             Some(Flight::Release { .. }) => ReasonCode::Success,
@@ -335,7 +411,7 @@ impl Client {
                 ReasonCode::PacketIdentifierNotFound
             }
         };
-        self.send_ack(now, Packet::PubRel, ack.id, reason); // [MQTT-4.3.3-4]
+        self.when_kept(now, Waiting::Ack(Packet::PubRel, ack.id, reason)); // [MQTT-4.3.3-4]
         Ok(())
     }
 
@@ -349,7 +425,7 @@ impl Client {
             }
             Some(_) => return Err(ProtocolError::new("MQTT-2.2.1-5", "PUBCOMP before PUBREL")),
         }
-        if let Some(Flight::Release { token, reason, .. }) = self.flights.remove(ack.id) {
+        if let Some(Flight::Release { token, reason, .. }) = self.end_flight(ack.id) {
             self.settle(token, Ok(Outcome::Acknowledged(reason)));
         }
         Ok(())
@@ -369,7 +445,7 @@ impl Client {
         self.outbox.resend = publishes.into();
         for id in releases {
             self.flights.sent_again(id);
-            self.send_ack(now, Packet::PubRel, id, ReasonCode::Success);
+            self.send_ack(now, Packet::PubRel, id, ReasonCode::Success); // that PUBREC came was kept before we connected
         }
         if unknown {
             self.inbox.doubt_session();
@@ -379,17 +455,21 @@ impl Client {
     }
 
     /// The Server has no session: neither have we, but for what was never sent [MQTT-3.2.2-5], [3.1.1: MQTT-3.1.2-6].
-    pub(super) fn discard_session(&mut self) {
-        self.inbox.discard_session();
+    pub(super) fn discard_session(&mut self, now: Instant) {
+        for id in self.inbox.discard_session() {
+            self.keep(|| StoreOp::Remove(RecordKey::Incoming(id)));
+        }
         let republish = self.config.on_session_loss == SessionLoss::Republish;
         let mut again = Vec::new();
-        for flight in self.flights.take_session() {
+        for (id, flight) in self.flights.take_session() {
+            self.keep(|| StoreOp::Remove(RecordKey::Flight(id)));
             match flight {
-                Flight::Publish(out) if republish && out.message.qos == QoS::AtLeastOnce => {
+                Flight::Publish(out) if !out.sent || (republish && out.message.qos == QoS::AtLeastOnce) => {
                     again.push((out.token, out.message));
                 }
                 Flight::Publish(Outgoing { token, .. }) | Flight::Release { token, .. } => {
-                    self.settle(token, Err(Failure::SessionLost));
+                    self.keep(|| StoreOp::Remove(RecordKey::Message(token)));
+                    self.settle_failed(now, token, Failure::SessionLost);
                 }
                 Flight::Subscribe(_) | Flight::Unsubscribe(_) => {} // went back to the requests when the connection ended
             }
@@ -417,7 +497,7 @@ impl Client {
         let next = self.outbox.queue.iter().filter_map(|(_, message)| message.expires_at).min();
         self.outbox.next_expiry = next.map(|at| at.max(now + Duration::from_secs(1)));
         for token in expired {
-            self.give_up(token, Failure::Expired);
+            self.give_up(now, token, Failure::Expired);
         }
     }
 }

@@ -5,7 +5,7 @@
 use super::flights::{Flight, Outgoing};
 use super::outgoing::Stored;
 use super::subscriptions::Desired;
-use super::{Client, ClientConfig, ConfigError, Message, SubscribeOptions, Token};
+use super::{Client, ClientConfig, ConfigError, Message, StoreSeq, SubscribeOptions, Token};
 use crate::Instant;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,6 +25,8 @@ pub struct SessionState {
     pub incoming: Vec<PacketId>,
     /// Desired subscriptions.
     pub subscriptions: Vec<SubscriptionState>,
+    /// Subscriptions that the Server may have and is to end.
+    pub unsubscribe: Vec<TopicFilter>,
     /// The last token that was given out.
     pub last_token: u64,
 }
@@ -36,6 +38,8 @@ pub struct InflightState {
     pub id: PacketId,
     /// Its token.
     pub token: Token,
+    /// Its place in the order of sending, first of PUBLISH and then of PUBREL.
+    pub order: u64,
     /// The message; `None` once PUBREC came and only PUBREL and PUBCOMP are left.
     pub message: Option<QueuedMessage>,
 }
@@ -68,32 +72,27 @@ impl Client {
     /// The session as it stands. Received messages that were not handed out yet are not part of it: they are not acknowledged, so the Server
     /// sends those of QoS 1 again; take them ([`Client::poll_message`]) before exporting, as those of QoS 2 count as received. O(n).
     pub fn export(&self, now: Instant) -> SessionState {
-        let mut inflight: Vec<(u64, InflightState)> = Vec::new();
+        let mut inflight = Vec::new();
         for (id, flight) in self.flights.iter() {
             match flight {
                 Flight::Publish(out) => {
                     let message = Some(queued(now, out.token, &out.message));
-                    inflight.push((out.order, InflightState { id, token: out.token, message }));
+                    inflight.push(InflightState { id, token: out.token, order: out.order, message });
                 }
                 Flight::Release { token, order, .. } => {
-                    inflight.push((*order, InflightState { id, token: *token, message: None }));
+                    inflight.push(InflightState { id, token: *token, order: *order, message: None });
                 }
                 Flight::Subscribe(_) | Flight::Unsubscribe(_) => {} // the desired state says all
             }
         }
-        inflight.sort_unstable_by_key(|(order, _)| *order);
-        let subscription = |(filter, desired): (&TopicFilter, &Desired)| SubscriptionState {
-            filter: filter.clone(),
-            options: desired.options,
-            more: desired.more.clone(),
-            confirmed: desired.confirmed,
-        };
+        inflight.sort_unstable_by_key(|state| state.order);
         SessionState {
             client_id: self.id.clone(),
-            inflight: inflight.into_iter().map(|(_, state)| state).collect(),
+            inflight,
             queue: self.outbox.iter().map(|(token, message)| queued(now, *token, message)).collect(),
             incoming: self.inbox.session().collect(),
-            subscriptions: self.subscriptions.desired.iter().map(subscription).collect(),
+            subscriptions: self.subscriptions.desired.iter().map(|(filter, desired)| desired.state(filter)).collect(),
+            unsubscribe: self.subscriptions.unwanted(&self.flights),
             last_token: self.next_token,
         }
     }
@@ -113,15 +112,16 @@ impl Client {
         client.next_token = state.last_token;
         client.connected_before = true;
         for inflight in state.inflight {
-            let order = client.flights.next_order();
-            let token = inflight.token;
-            let flight = match inflight.message {
+            let InflightState { id, token, order, message } = inflight;
+            client.flights.restore_order(order);
+            let flight = match message {
                 Some(message) => {
-                    Flight::Publish(Outgoing { token, message: stored(now, message), order, on_wire: false })
+                    let (message, gate) = (stored(now, message), StoreSeq(0));
+                    Flight::Publish(Outgoing { token, message, order, on_wire: false, sent: true, gate })
                 }
                 None => Flight::Release { token, reason: ReasonCode::Success, order, on_wire: false },
             };
-            client.flights.put(inflight.id, flight);
+            client.flights.put(id, flight);
         }
         for message in state.queue {
             client.outbox.push_back(message.token, stored(now, message));
@@ -134,19 +134,19 @@ impl Client {
             }
             client.subscriptions.desired.insert(filter, Desired { options, more, confirmed });
         }
+        for filter in state.unsubscribe {
+            client.want_gone(filter);
+        }
         Ok(client)
     }
 }
 
 fn queued(now: Instant, token: Token, stored: &Stored) -> QueuedMessage {
-    let message = Message {
-        topic: stored.publish.topic.clone(),
-        payload: stored.publish.payload.clone(),
-        qos: stored.qos,
-        retain: stored.retain,
-        properties: stored.publish.properties.clone(),
-    };
-    QueuedMessage { token, message, expires_in: stored.expires_at.map(|at| at.saturating_since(now)) }
+    QueuedMessage {
+        token,
+        message: stored.to_message(),
+        expires_in: stored.expires_at.map(|at| at.saturating_since(now)),
+    }
 }
 
 fn stored(now: Instant, queued: QueuedMessage) -> Stored {

@@ -3,7 +3,10 @@
 //! Invariants: at most one request per filter waits to be sent, so what piles up while offline is the difference and not the history;
 //! a subscription that the Server refused is not desired any more.
 use super::flights::Flight;
-use super::{Client, Event, Outcome, ProtocolError, SubscribeError, Token};
+use super::flights::Flights;
+use super::{
+    Client, Event, Outcome, ProtocolError, Record, RecordKey, StoreOp, SubscribeError, SubscriptionState, Token,
+};
 use crate::Instant;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -63,6 +66,20 @@ impl Subscriptions {
         self.waiting.is_empty()
     }
 
+    /// Filters for which an UNSUBSCRIBE waits to be sent or answered, in no order.
+    pub(super) fn unwanted(&self, flights: &Flights) -> Vec<TopicFilter> {
+        let unanswered = flights.iter().filter_map(|(_, flight)| match flight {
+            Flight::Unsubscribe(requests) => Some(requests),
+            _ => None,
+        });
+        let requests = unanswered.flatten().chain(self.waiting.values());
+        let unwanted = |request: &&Request| request.subscribe.is_none() && !self.desired.contains_key(&request.filter);
+        let mut filters: Vec<_> = requests.filter(unwanted).map(|request| request.filter.clone()).collect();
+        filters.sort_unstable();
+        filters.dedup();
+        filters
+    }
+
     /// Adds a request, and takes out the one of the same filter that still waited.
     fn wait(&mut self, request: Request) -> Option<Request> {
         let place = self.next_place;
@@ -95,6 +112,7 @@ impl Client {
         self.subscriptions.replies.insert(token, reply);
         for (at, (filter, options)) in filters.into_iter().enumerate() {
             let desired = Desired { options, more: more.clone(), confirmed: false };
+            self.keep_desired(&filter, &desired);
             self.subscriptions.desired.insert(filter.clone(), desired);
             self.request(Request { filter, subscribe: Some((options, more.clone())), reply: Some((token, at)) });
         }
@@ -112,6 +130,7 @@ impl Client {
         self.subscriptions.replies.insert(token, reply);
         for (at, filter) in filters.into_iter().enumerate() {
             self.subscriptions.desired.remove(&filter);
+            self.keep(|| StoreOp::Put(Record::Unsubscribe(filter.clone())));
             self.request(Request { filter, subscribe: None, reply: Some((token, at)) });
         }
         self.pump(now);
@@ -164,6 +183,22 @@ impl Client {
         self.request(Request { filter, subscribe: Some((options, more)), reply: None });
     }
 
+    /// A subscription of an exported session that is to end.
+    pub(super) fn want_gone(&mut self, filter: TopicFilter) {
+        self.request(Request { filter, subscribe: None, reply: None });
+    }
+
+    fn keep_desired(&mut self, filter: &TopicFilter, desired: &Desired) {
+        self.keep(|| StoreOp::Put(Record::Subscription(desired.state(filter))));
+    }
+
+    /// The subscription is over, unless it is wanted anew.
+    fn keep_nothing_of(&mut self, filter: &TopicFilter) {
+        if !self.subscriptions.desired.contains_key(filter) {
+            self.keep(|| StoreOp::Remove(RecordKey::Subscription(filter.clone())));
+        }
+    }
+
     /// Requests that the lost connection left unanswered wait again, before newer ones: SUBSCRIBE and UNSUBSCRIBE are no part of a session.
     pub(super) fn requeue_requests(&mut self, requests: Vec<Request>) {
         if requests.is_empty() {
@@ -187,6 +222,7 @@ impl Client {
         waiting.retain(|_, request| {
             let keep = request.subscribe.is_some() || session_present.is_none();
             if !keep {
+                self.keep_nothing_of(&request.filter);
                 self.reply(request.reply, ReasonCode::NoSubscriptionExisted);
             }
             keep
@@ -195,14 +231,20 @@ impl Client {
         let mut lost = Vec::new();
         self.subscriptions.desired.retain(|filter, desired| {
             let keep = resubscribe || !desired.confirmed;
-            if keep && desired.confirmed {
+            if desired.confirmed {
                 desired.confirmed = false;
-                lost.push((filter.clone(), desired.options, desired.more.clone()));
+                lost.push((filter.clone(), desired.clone()));
             }
             keep
         });
-        for (filter, options, more) in lost {
-            self.request(Request { filter, subscribe: Some((options, more)), reply: None });
+        for (filter, desired) in lost {
+            if resubscribe {
+                self.keep_desired(&filter, &desired);
+                let Desired { options, more, .. } = desired;
+                self.request(Request { filter, subscribe: Some((options, more)), reply: None });
+            } else {
+                self.keep_nothing_of(&filter);
+            }
         }
         for request in waiting.into_values() {
             self.request(request);
@@ -318,12 +360,17 @@ impl Client {
             if reason.is_error() {
                 // The Server says no, in 3.x by 0x80: asking again after each reconnect would not change that.
                 self.subscriptions.desired.remove(&request.filter);
+                self.keep_nothing_of(&request.filter);
                 if request.reply.is_none() {
                     self.event(Event::SubscriptionLost { filter: request.filter, reason });
                 }
             } else if let Some(desired) = self.subscriptions.desired.get_mut(&request.filter).filter(|d| matches(d)) {
                 desired.confirmed = true;
+                let desired = desired.clone();
+                self.keep_desired(&request.filter, &desired);
             }
+        } else if !newer {
+            self.keep_nothing_of(&request.filter);
         }
         self.reply(request.reply, reason);
     }
@@ -340,6 +387,13 @@ impl Client {
             let outcome = if subscribe { Outcome::Subscribed(reasons) } else { Outcome::Unsubscribed(reasons) };
             self.settle(token, Ok(outcome));
         }
+    }
+}
+
+impl Desired {
+    pub(super) fn state(&self, filter: &TopicFilter) -> SubscriptionState {
+        let Self { options, more, confirmed } = self.clone();
+        SubscriptionState { filter: filter.clone(), options, more, confirmed }
     }
 }
 

@@ -109,9 +109,12 @@ fn input_waits_until_the_client_is_known() {
 fn an_exchange_takes_as_many_steps_as_it_needs() {
     // [MQTT-4.12.0-2], [MQTT-4.12.0-3], [MQTT-4.12.0-5], [MQTT-3.15.2-1], [MQTT-3.15.2-2], [MQTT-3.15.2-3]
     let mut bench = bench();
-    let client = bench.open(enhanced("m", Some(b"hello")));
+    let hello = enhanced("m", Some(b"hello"));
+    let client =
+        bench.open(Connect { username: Some("name".try_into().unwrap()), password: Some("secret".into()), ..hello });
     let first = bench.authenticate();
     assert_eq!((first.stage, first.method.as_deref()), (AuthStage::Connect, Some("m")));
+    assert_eq!((first.username.as_deref(), first.password.as_deref()), (Some("name"), Some(&b"secret"[..])));
     assert_eq!(first.data.as_deref(), Some(&b"hello"[..]));
     let mut id = first.id;
     for step in [b"1", b"2", b"3"] {
@@ -120,7 +123,7 @@ fn an_exchange_takes_as_many_steps_as_it_needs() {
         bench.send(client, auth(ReasonCode::ContinueAuthentication, "m", step));
         let next = bench.authenticate();
         assert_eq!((next.stage, next.data.as_deref()), (AuthStage::Continue, Some(&step[..])));
-        assert_eq!(next.password, None);
+        assert_eq!((next.username.as_deref(), next.password), (Some("name"), None));
         id = next.id;
     }
     bench.answer(id, accepted(None, Some(b"done")));
@@ -139,6 +142,27 @@ fn an_exchange_takes_as_many_steps_as_it_needs() {
     match bench.recv(client) {
         Some(Packet::Auth(auth)) => assert_eq!(auth.properties.authentication_data(), None),
         other => panic!("{other:?}"),
+    }
+    // Nor does an answer without data have that of CONNECT.
+    let client = bench.open(enhanced("m", Some(b"hello")));
+    let id = bench.authenticate().id;
+    bench.answer(id, AuthOutcome::Continue { data: None });
+    let method = properties([Property::AuthenticationMethod("m")]);
+    bench.send(client, Auth { reason: ReasonCode::ContinueAuthentication, properties: method });
+    assert_eq!(bench.authenticate().data, None);
+}
+
+/// An empty reason is none, and one that may not fit is left out [MQTT-3.2.2-19].
+#[test]
+fn a_reason_string_is_never_empty_and_fits() {
+    let words = "x".repeat(40);
+    for (room, words, expected) in
+        [(1000, "", None), (104, &*words, Some(&*words)), (103, &*words, None), (1000, "why", Some("why"))]
+    {
+        let mut bench = bench();
+        let client = bench.open(with(connect(Version::V5, "c"), [Property::MaximumPacketSize(room)]));
+        bench.refuse(ReasonCode::Banned, Some(words));
+        assert_eq!(bench.refusal(client).unwrap().properties.reason_string(), expected, "{room}");
     }
 }
 

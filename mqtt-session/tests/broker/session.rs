@@ -105,6 +105,23 @@ fn sessions_expire_when_their_interval_has_passed() {
 }
 
 #[test]
+fn a_session_is_over_when_its_time_is_whatever_the_broker_hears_first() {
+    // The interval has passed when CONNECT comes, though nobody has told the broker the time since (section 3.1.2.11.2).
+    for (away, present) in [(99, true), (100, false)] {
+        let mut bench = Bench::new();
+        let (client, _) = bench.connect(persistent(Version::V5, "s", 100));
+        bench.subscribe(client, "a", QoS::AtLeastOnce);
+        bench.cut(client);
+        bench.now = bench.now + away * SECOND; // without a word to the broker
+        let (_, connack) = bench.connect(persistent(Version::V5, "s", 100));
+        assert_eq!(connack.session_present, present, "after {away} s");
+        assert_eq!(bench.broker.stats().sessions_expired_total, u64::from(!present));
+        bench.sleep(1000 * SECOND);
+        assert_eq!(bench.broker.stats().sessions, 1);
+    }
+}
+
+#[test]
 fn sessions_before_5_0_expire_as_configured() {
     let mut bench = Bench::with(|config| config.session.legacy_expiry = 60);
     for version in [Version::V3_1, Version::V3_1_1] {

@@ -34,12 +34,14 @@ fn packets_and_bytes_are_those_on_the_wire() {
     sent += packet(Subscribe { id: pid(77), filters, properties: Properties::new() }.into());
     let reasons = vec![ReasonCode::GrantedQoS1];
     received += packet(SubAck { id: pid(77), reasons, properties: Properties::new() }.into());
-    bench.send(client, message("a", "x", QoS::AtLeastOnce));
-    sent += packet(message("a", "x", QoS::AtLeastOnce).into());
+    // A packet, and half of the next.
+    let mut bytes = encode(message("a", "x", QoS::AtLeastOnce), Version::V5);
+    sent += bytes.len();
+    bytes.extend_from_slice(&[0xC0]);
+    bench.send_bytes(client, &bytes);
     let answers = bench.recv_all(client);
     assert_eq!(answers.len(), 2, "PUBACK and PUBLISH");
     received += answers.into_iter().map(packet).sum::<usize>();
-    bench.send_bytes(client, &[0xC0]); // half a packet
     let stats = bench.broker.stats();
     assert_eq!((stats.packets_received, stats.packets_sent), (3, 4));
     assert_eq!((stats.publish_received, stats.publish_sent), (1, 1));
@@ -89,6 +91,7 @@ fn each_way_to_lose_a_message_has_its_counter() {
     let mut bench = Bench::with(|config| {
         config.connection.max_transmit_bytes = 50;
         config.session.max_queued_messages = 1;
+        (config.sys_interval, config.id) = (Duration::from_mins(1), "one".to_owned());
         config.events.dropped = false;
     });
     let publisher = bench.v5("p");
@@ -125,8 +128,33 @@ fn each_way_to_lose_a_message_has_its_counter() {
     let (member, _) = bench.connect(persistent(Version::V5, "member", 1000));
     bench.subscribe(member, "$share/g/shared", QoS::AtMostOnce);
     bench.cut(member);
-    bench.publish(publisher, "shared", "x", QoS::AtMostOnce);
-    assert_eq!(bench.broker.stats().dropped_no_member, 1);
+    for _ in 0..5 {
+        bench.publish(publisher, "shared", "x", QoS::AtMostOnce);
+    }
+    assert_eq!(bench.broker.stats().dropped_no_member, 5);
+    // All of them together are told: 2, 2, 1, 3 and 5.
+    bench.sleep(Duration::from_mins(1));
+    let watcher = bench.v5("watcher");
+    bench.subscribe(watcher, "$SYS/one/publish/dropped", QoS::AtMostOnce);
+    assert_eq!(text(&bench.recv_publish(watcher)), "13");
+}
+
+/// What waits for the store is counted when it leaves.
+#[test]
+fn packets_behind_the_store_are_counted_when_they_leave() {
+    let mut bench = Bench::new();
+    let (client, _) = bench.connect(persistent(Version::V5, "c", 100));
+    bench.subscribe(client, "a", QoS::ExactlyOnce);
+    bench.store_at_once = false;
+    let before = bench.broker.stats();
+    bench.inject("a", "x", QoS::ExactlyOnce);
+    let held = bench.broker.stats();
+    assert_eq!((held.packets_sent, held.publish_sent), (before.packets_sent, before.publish_sent));
+    bench.assert_silent(client);
+    bench.stored();
+    assert_eq!(text(&bench.recv_publish(client)), "x");
+    let after = bench.broker.stats();
+    assert_eq!((after.packets_sent, after.publish_sent), (before.packets_sent + 1, before.publish_sent + 1));
 }
 
 #[test]

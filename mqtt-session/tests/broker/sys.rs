@@ -122,6 +122,53 @@ fn values_are_renewed_when_they_have_changed() {
 }
 
 #[test]
+fn memory_is_told_once_somebody_knows_it() {
+    let mut bench = bench();
+    let client = bench.v5("c");
+    assert!(!values(&mut bench, client, "$SYS/#").contains_key("memory"));
+    bench.broker.set_process_memory(12_345);
+    bench.sleep(Duration::from_secs(10));
+    assert_eq!(received(&mut bench, client)["memory"], "12345");
+}
+
+/// Of each interval the average of so many minutes takes x / (1 + x), where x is the interval's part of them.
+#[test]
+fn averages_decay() {
+    let mut bench = bench();
+    let publisher = bench.v5("p");
+    let watcher = bench.v5("w");
+    subscribe(&mut bench, watcher, "$SYS/one/load/#");
+    subscribe(&mut bench, watcher, "a");
+    bench.recv_all(watcher);
+    // Connections, received and sent in each interval of a sixth of a minute; the watcher's own messages count as sent.
+    let mut told = BTreeMap::new();
+    let mut averages = [[0.0; 3]; 2];
+    for (round, count) in [6, 0, 2, 2].into_iter().enumerate() {
+        for number in 0..count {
+            bench.publish(publisher, "b", "x", QoS::AtLeastOnce);
+            bench.v5(&format!("{round}/{number}"));
+        }
+        bench.sleep(Duration::from_secs(10));
+        told.extend(received(&mut bench, watcher));
+        let connected = count + if round == 0 { 2 } else { 0 };
+        for (row, happened) in averages.iter_mut().zip([connected, count]) {
+            for (average, minutes) in row.iter_mut().zip([1.0, 5.0, 15.0]) {
+                let part = 1.0 / 6.0 / minutes;
+                *average = (*average + f64::from(happened) * 6.0 * part) / (1.0 + part);
+            }
+        }
+        for (name, row) in ["connections", "publish/received"].into_iter().zip(averages) {
+            for (minutes, average) in [1, 5, 15].into_iter().zip(row) {
+                let topic = format!("load/{name}/{minutes}min");
+                assert_eq!(told[&topic], format!("{average:.2}"), "{topic} in round {round}");
+            }
+        }
+        let sent: f64 = told["load/publish/sent/15min"].parse().unwrap();
+        assert!(sent < 60.0, "{sent} a minute were not sent");
+    }
+}
+
+#[test]
 fn what_happens_is_told_as_it_happens() {
     for told in [true, false] {
         // Whether the embedder wants events makes no difference.

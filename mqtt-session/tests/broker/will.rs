@@ -126,6 +126,21 @@ fn a_connection_in_time_cancels_a_waiting_will() {
 }
 
 #[test]
+fn a_connection_behind_the_delay_cancels_nothing() {
+    // [MQTT-3.1.3-9]: the broker may hear of the connection before it hears of the time, as after it was suspended
+    for (away, text) in [(9, None), (10, Some("gone"))] {
+        let (mut bench, watcher) = watched();
+        let (client, _) = bench.connect(delayed(persistent(Version::V5, "c", 100), 10));
+        bench.cut(client);
+        bench.now = bench.now + away * SECOND; // without a word to the broker
+        let (_, connack) = bench.connect(persistent(Version::V5, "c", 100));
+        assert!(connack.session_present);
+        bench.sleep(1000 * SECOND);
+        assert_eq!(bench.recv_texts(watcher), Vec::from_iter(text), "after {away} s");
+    }
+}
+
+#[test]
 fn the_end_of_the_session_ends_the_delay() {
     // [MQTT-3.1.2-8], [MQTT-3.1.3-9]
     for (expiry, at) in [(0, 0_u64), (5, 5), (10, 10), (20, 10)] {

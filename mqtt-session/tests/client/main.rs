@@ -3,10 +3,12 @@ mod support;
 
 mod auth;
 mod connect;
+mod edges;
 mod flows;
 mod keep_alive;
 mod publish;
 mod receive;
 mod robust;
 mod session;
+mod store;
 mod subscribe;

@@ -1,8 +1,9 @@
 //! Client machines and broker machines on one fake clock, joined by a network that the test can cut.
 use bytes::BytesMut;
-use mqtt_session::broker::{self, Broker, Completion, Config, ConnId, Greeting, Peer, Request};
+use mqtt_session::broker::{self, Broker, Config, ConnId, Greeting, Peer, Request};
 use mqtt_session::client::{
-    self, Client, ClientConfig, Connected, Event, Failure, Outcome, Received, SubscribeOptions, Token,
+    self, Client, ClientConfig, Completion, Connected, Event, Failure, MemoryStore, Outcome, Received, StoreBatch,
+    SubscribeOptions, Token,
 };
 use mqtt_session::proto::*;
 use mqtt_session::{Instant, UnixTime};
@@ -42,6 +43,19 @@ struct Wire {
     to_client: BytesMut,
     greeting: Option<Greeting>,
     writable: bool,
+    disk: Option<Disk>,
+    /// Bytes stay on their way until they are let through.
+    held: bool,
+}
+
+/// What a client with a store has asked to be kept.
+#[derive(Default)]
+struct Disk {
+    kept: MemoryStore,
+    /// Batches that are not kept yet.
+    waiting: VecDeque<StoreBatch>,
+    /// Processes so far.
+    lives: u8,
 }
 
 /// Names a client of the world.
@@ -97,8 +111,105 @@ impl World {
             to_client: BytesMut::new(),
             greeting: None,
             writable: false,
+            disk: None,
+            held: false,
         });
         C(self.clients.len() - 1)
+    }
+
+    /// Adds a client with an empty store, which keeps what [`World::keep`] says.
+    pub fn idle_with_store(&mut self, config: ClientConfig) -> C {
+        let machine = Client::with_store(config, &MemoryStore::new(), [50; 32], self.now, self.wall()).unwrap();
+        let client = self.add(machine);
+        self.clients[client.0].disk = Some(Disk::default());
+        client
+    }
+
+    /// The clock that survives a restart.
+    fn wall(&self) -> UnixTime {
+        UnixTime::from_millis(1_800_000_000_000) + self.now.saturating_since(Instant::from_secs(1_000_000))
+    }
+
+    /// The store keeps so many of the batches that wait, and says so.
+    pub fn keep(&mut self, client: C, batches: usize) {
+        let peer = &mut self.clients[client.0];
+        let disk = peer.disk.as_mut().expect("a client with a store");
+        let mut last = None;
+        for batch in disk.waiting.drain(..batches.min(disk.waiting.len())) {
+            disk.kept.apply(&batch);
+            last = Some(batch.seq);
+        }
+        if let Some(upto) = last {
+            peer.machine.handle_completion(self.now, Completion::Stored { upto });
+        }
+        self.run();
+    }
+
+    /// What the store has kept.
+    pub fn kept(&self, client: C) -> &MemoryStore {
+        &self.clients[client.0].disk.as_ref().expect("a client with a store").kept
+    }
+
+    /// From now on bytes of this client stay on their way, both ways, or do no longer.
+    pub fn hold(&mut self, client: C, held: bool) {
+        let peer = &mut self.clients[client.0];
+        peer.held = held;
+        if !held {
+            peer.machine.handle_input(self.now, &mut peer.to_client);
+        }
+        self.run();
+    }
+
+    /// Lets some of the bytes through that are held, first those to the broker.
+    pub fn let_through(&mut self, client: C, bytes: usize) {
+        let peer = &mut self.clients[client.0];
+        if let Some((node, Some(id))) = peer.server {
+            let mut part = peer.to_broker.split_to(bytes.min(peer.to_broker.len()));
+            self.brokers[node].broker.handle_input(self.now, id, &mut part);
+            let rest = peer.to_broker.split();
+            part.extend_from_slice(&rest);
+            peer.to_broker = part;
+        } else {
+            peer.held = false;
+            self.carry(client.0); // CONNECT travels whole
+            self.clients[client.0].held = true;
+        }
+        self.run();
+        let peer = &mut self.clients[client.0];
+        let mut part = peer.to_client.split_to(bytes.min(peer.to_client.len()));
+        peer.machine.handle_input(self.now, &mut part);
+        let rest = peer.to_client.split();
+        part.extend_from_slice(&rest);
+        peer.to_client = part;
+        self.run();
+    }
+
+    /// The process of a client is killed, and comes back with what its store has. That is what it has reported, and so many batches more.
+    /// What was written to the socket arrives, or not.
+    pub fn kill(&mut self, client: C, config: ClientConfig, more: usize, arrives: bool) {
+        self.take_bytes(client.0);
+        if arrives {
+            let held = std::mem::take(&mut self.clients[client.0].held);
+            self.carry(client.0);
+            self.clients[client.0].held = held;
+        }
+        if let Some((node, Some(id))) = self.clients[client.0].server.take() {
+            self.brokers[node].links.remove(&id);
+            self.brokers[node].broker.handle_closed(self.now, id);
+        }
+        let wall = self.wall();
+        let peer = &mut self.clients[client.0];
+        let disk = peer.disk.as_mut().expect("a client with a store");
+        for batch in disk.waiting.drain(..).take(more) {
+            disk.kept.apply(&batch);
+        }
+        disk.lives += 1;
+        peer.machine = Client::with_store(config, &disk.kept, [50 + disk.lives; 32], self.now, wall).unwrap();
+        peer.events.clear();
+        peer.to_client.clear();
+        peer.to_broker.clear();
+        peer.greeting = None;
+        peer.writable = false;
     }
 
     /// Adds a client and lets it connect.
@@ -157,6 +268,7 @@ impl World {
                     }
                 }
                 client::Output::Writable => peer.writable = true,
+                client::Output::Readable if peer.held => {}
                 client::Output::Readable => peer.machine.handle_input(now, &mut peer.to_client),
                 client::Output::Close => {
                     self.take_bytes(index);
@@ -164,6 +276,9 @@ impl World {
                     self.hang_up(index);
                 }
                 client::Output::Event(event) => peer.events.push(event),
+                client::Output::Store(batch) => {
+                    peer.disk.as_mut().expect("a client with a store").waiting.push_back(batch);
+                }
                 other => panic!("unknown output {other:?}"),
             }
         }
@@ -186,10 +301,12 @@ impl World {
         taken > 0
     }
 
-    /// Moves bytes both ways, a chunk at a time.
+    /// Moves bytes to the broker, a chunk at a time.
     fn carry(&mut self, index: usize) -> bool {
         let mut moved = false;
-        while let Some((server, conn)) = self.clients[index].server {
+        while !self.clients[index].held
+            && let Some((server, conn)) = self.clients[index].server
+        {
             let peer = &mut self.clients[index];
             let node = &mut self.brokers[server];
             let before = peer.to_broker.len();
@@ -251,7 +368,7 @@ impl World {
                     self.brokers[node_index].broker.handle_closed(now, id);
                 }
                 broker::Output::Request(Request::Store(batch)) => {
-                    node.broker.handle_completion(now, Completion::Stored { upto: batch.seq });
+                    node.broker.handle_completion(now, broker::Completion::Stored { upto: batch.seq });
                 }
                 broker::Output::Request(request) => node.requests.push_back(request),
                 broker::Output::Event(event) => node.events.push(event),
@@ -274,6 +391,9 @@ impl World {
             taken += chunk.len();
         }
         broker.transmitted(now, id, taken);
+        if peer.held {
+            return;
+        }
         let mut part = peer.to_client.split_to(self.chunk.min(peer.to_client.len()));
         peer.machine.handle_input(now, &mut part);
         let rest = peer.to_client.split();

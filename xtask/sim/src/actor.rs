@@ -105,6 +105,7 @@ pub(crate) struct Shape {
     pub(crate) retain: bool,
     pub(crate) expires: bool,
     pub(crate) large: bool,
+    pub(crate) clears: bool,
     pub(crate) probe: bool,
 }
 
@@ -190,13 +191,18 @@ impl Actor {
                 let topic = format!("t/{}/{}", rng.below(3), rng.below(3));
                 let qos = qos(rng);
                 let shape = Shape { expires: rng.below(8) == 0, large: rng.below(12) == 0, ..Shape::default() };
-                self.publish(now, topic, qos, shape, trace);
+                let flood = if rng.below(40) == 0 { rng.below(40) } else { 0 };
+                for _ in 0..=flood {
+                    self.publish(now, topic.clone(), qos, shape, trace);
+                }
             }
             52..55 => self.acknowledge_some(now, rng),
             55..62 => {
                 // One QoS: a QoS 1 message that is sent again may come after a later one of QoS 2 (section 4.6).
                 let qos = if self.index.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
-                self.publish(now, format!("r/{}", self.index), qos, Shape { retain: true, ..Shape::default() }, trace);
+                let (expires, clears) = (rng.below(4) == 0, rng.below(5) == 0);
+                let shape = Shape { retain: true, expires, clears, ..Shape::default() };
+                self.publish(now, format!("r/{}", self.index), qos, shape, trace);
             }
             62..80 => {
                 let filter = FILTERS[rng.below(FILTERS.len() as u64) as usize];
@@ -219,6 +225,9 @@ impl Actor {
     pub(crate) fn publish(&mut self, now: Instant, topic: String, qos: QoS, shape: Shape, trace: &mut Trace) {
         let name = (self.index, self.diary.sent.len() as u32);
         let mut text = format!("{}.{}", name.0, name.1);
+        if shape.clears {
+            text.clear();
+        }
         if shape.large {
             text.extend(std::iter::repeat_n(' ', LARGE_PAYLOAD));
         }
@@ -229,12 +238,12 @@ impl Actor {
             let seconds = 1 + name.1 % 4;
             message.properties = Properties::builder().with(Property::MessageExpiryInterval(seconds)).build();
         }
-        let Shape { large, probe, .. } = shape;
+        let Shape { large, probe, clears, .. } = shape;
         match self.machine.publish(self.clock(now), message) {
             Ok(token) => {
                 trace
                     .add(now, format_args!("client {} publishes {}.{} on {topic} {qos:?}", self.index, name.0, name.1));
-                self.diary.sent.push(Sent { topic, qos, at: now, token, settled: None, expires, large, probe });
+                self.diary.sent.push(Sent { topic, qos, at: now, token, settled: None, expires, large, clears, probe });
             }
             Err(error) => trace.add(now, format_args!("client {} cannot publish: {error}", self.index)),
         }
@@ -332,7 +341,9 @@ impl Actor {
             }
             let text = text.trim_end();
             if let Some(of) = text.strip_prefix('w') {
-                *self.diary.wills.entry(of.parse().unwrap_or(usize::MAX)).or_default() += 1;
+                let (seen, first) = self.diary.wills.entry(of.parse().unwrap_or(usize::MAX)).or_default();
+                *seen += 1;
+                *first += u32::from(!message.dup);
                 continue;
             }
             let name: Option<Name> = text.split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));

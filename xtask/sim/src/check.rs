@@ -1,5 +1,5 @@
 //! The laws that a history must obey, each with its name.
-use crate::history::{Diary, History, Name, Sent};
+use crate::history::{Diary, Got, History, Name, Sent};
 use mqtt_session::proto::QoS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,13 +18,44 @@ impl fmt::Display for Violation {
     }
 }
 
+impl Violation {
+    /// The lines of a trace that tell how it came to this: what befell the clients and messages that are named, crashes, and
+    /// the end.
+    pub fn story<'a>(&self, lines: &'a [String]) -> Vec<&'a str> {
+        let words: Vec<&str> = self.what.split([' ', ':', ',']).collect();
+        let named = |what: &'static str| words.windows(2).filter(move |pair| pair[0] == what).map(|pair| pair[1]);
+        let wills = self.what.split("the Will of client ").nth(1).and_then(|rest| rest.split([' ', ',']).next());
+        let wills = wills.map(|client| format!(" w{client} "));
+        let messages: Vec<String> = named("message").map(|name| format!(" {name} ")).chain(wills).collect();
+        let clients: Vec<[String; 3]> = named("client")
+            .chain(named("message").filter_map(|name| name.split('.').next()))
+            .map(|name| [format!(" client {name} "), format!(" client {name}: "), format!("client-{name}\"")])
+            .collect();
+        let end = lines.len().saturating_sub(STORY_END);
+        let matters = |line: &str| {
+            let passes = [" gets ", " publishes ", " settles ", ": Connecting", "could not be opened"];
+            messages.iter().any(|name| line.contains(name.as_str()))
+                || [" crashes", " starts", " stands still", " goes on", " faults end", " disk "]
+                    .iter()
+                    .any(|word| line.contains(word))
+                || clients.iter().flatten().any(|client| line.contains(client.as_str()))
+                    && !passes.iter().any(|word| line.contains(word))
+        };
+        let lines = lines.iter().enumerate();
+        lines.filter(|(at, line)| *at >= end || matters(line)).map(|(_, line)| line.as_str()).collect()
+    }
+}
+
+/// Lines at the end of a trace that are told in any case.
+const STORY_END: usize = 12;
+
 /// Every law, and what it says.
 pub const CHECKS: [(&str, &str); 13] = [
     (
         "acknowledged-kept",
         "a QoS 1 or 2 message that was acknowledged reaches every session that lasts and had subscribed before; what full queues lose is counted",
     ),
-    ("exactly-once", "a QoS 2 message is handed out once to each session that lasts"),
+    ("exactly-once", "a QoS 2 message is handed out once to each session that lasts, and once by each shared group"),
     (
         "order",
         "messages of one publisher, topic and QoS are first handed out in the order in which they were published",
@@ -34,7 +65,7 @@ pub const CHECKS: [(&str, &str); 13] = [
         "what is published after UNSUBACK, or without any subscription, does not come, nor at a greater QoS",
     ),
     ("retained", "a newcomer finds the last retained message that was accepted, or a later one"),
-    ("wills", "a Will comes when a connection was lost, and never when none was"),
+    ("wills", "a Will comes when a connection was lost, once for each loss, and never when none was"),
     ("shared-once", "a shared group gets each acknowledged message, and in quiet times once"),
     ("expired", "a message whose time is over does not leave the broker for the first time"),
     (
@@ -44,7 +75,10 @@ pub const CHECKS: [(&str, &str); 13] = [
     ("no-protocol-error", "client machines find no fault with the broker: windows, identifiers, packets"),
     ("budget", "queues stay within their limits at every moment"),
     ("progress", "when the faults end, everything settles in bounded time"),
-    ("levels", "when everything has settled, no queue and no store holds a message that somebody waits for"),
+    (
+        "levels",
+        "when everything has settled, no queue and no store holds a message that somebody waits for, and brokers and stores hold the sessions, subscriptions and retained messages that there are",
+    ),
 ];
 
 pub(crate) fn violation(law: &'static str, what: impl Into<String>) -> Violation {
@@ -65,6 +99,7 @@ pub(crate) fn check(history: &History) -> Result<(), Violation> {
         judge.wills(client)?;
     }
     judge.shared()?;
+    judge.shared_exactly_once()?;
     judge.probes()?;
     judge.retained()
 }
@@ -166,11 +201,8 @@ impl Judge<'_> {
         }
         for (name, count) in counts {
             let Some(sent) = self.messages.get(&name) else { continue };
-            if self.history.store_failures > 0 && self.diary(name.0).v5 {
-                continue; // refused for the store, it is a new message if the refusal is lost [MQTT-4.3.3-9]
-            }
-            if self.diary(name.0).renewed.iter().any(|at| *at > sent.at) {
-                continue; // its publisher's session ended meanwhile, and the CONNACK that said so may be lost
+            if self.may_be_two(name, sent) {
+                continue;
             }
             // Each group that the client is a member of may give it the message once more.
             let groups: BTreeSet<&str> = diary
@@ -186,6 +218,15 @@ impl Judge<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether its publisher may send a QoS 2 message for the second time, as a new one.
+    fn may_be_two(&self, name: Name, sent: &Sent) -> bool {
+        let publisher = self.diary(name.0);
+        // Refused for the store, it is a new message if the refusal is lost [MQTT-4.3.3-9].
+        self.history.store_failures > 0 && publisher.v5
+            // Its publisher's session ended meanwhile, and the CONNACK that said so may be lost.
+            || publisher.renewed.iter().any(|at| *at > sent.at)
     }
 
     fn order(&self, client: usize) -> Result<(), Violation> {
@@ -208,6 +249,9 @@ impl Judge<'_> {
             if shared || !subscribed || !seen.insert(got.name) {
                 continue;
             }
+            if Self::may_come_late(diary, sent, got) {
+                continue;
+            }
             let key = (got.name.0, sent.topic.as_str(), sent.qos, got.qos);
             if let Some(before) = last.insert(key, got.name.1).filter(|before| *before > got.name.1) {
                 let what = format!("client {client} got {} after {}", show(got.name), show((got.name.0, before)));
@@ -215,6 +259,14 @@ impl Judge<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A QoS 1 message that its publisher sends again reaches a receiver that never saw it the first time: behind those that
+    /// it did see, as in "1, 3, 2, 3" for the "1, 2, 3, 2, 3" of section 4.6. By right it missed what expired before it was
+    /// read, and at QoS 0 what came while it was away.
+    fn may_come_late(receiver: &Diary, sent: &Sent, got: &Got) -> bool {
+        let away = got.qos == QoS::AtMostOnce && receiver.connections > 1;
+        sent.qos == QoS::AtLeastOnce && (sent.expires || away)
     }
 
     fn unsubscribed(&self, client: usize) -> Result<(), Violation> {
@@ -247,9 +299,15 @@ impl Judge<'_> {
     fn wills(&self, client: usize) -> Result<(), Violation> {
         let diary = self.diary(client);
         for (watcher, seen) in self.history.clients.iter().enumerate().filter(|(watcher, _)| *watcher != client) {
-            let count = seen.wills.get(&client).copied().unwrap_or(0);
+            let (count, first) = seen.wills.get(&client).copied().unwrap_or_default();
             if count > 0 && (!diary.has_will || diary.losses.is_empty() && self.history.crashes == 0) {
-                let what = format!("client {watcher} saw the Will of {client}, which was never lost");
+                let what = format!("client {watcher} saw the Will of client {client}, which was never lost");
+                return Err(violation("wills", what));
+            }
+            if self.history.crashes == 0 && first as usize > diary.losses.len() {
+                let (times, losses) = (first, diary.losses.len());
+                let what =
+                    format!("client {watcher} saw the Will of client {client} {times} times, lost {losses} times");
                 return Err(violation("wills", what));
             }
             let lost = |wish: &&crate::history::Wish| {
@@ -265,7 +323,7 @@ impl Judge<'_> {
                     .any(|wish| lost(&wish));
             let counted = self.history.dropped.contains_key(&format!("client-{watcher}"));
             if due && diary.has_will && count == 0 && !counted {
-                let what = format!("client {watcher} never saw the Will of {client}, which was lost");
+                let what = format!("client {watcher} never saw the Will of client {client}, which was lost");
                 return Err(violation("wills", what));
             }
         }
@@ -299,6 +357,35 @@ impl Judge<'_> {
                         return Err(violation("shared-once", what));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Each group gives a QoS 2 message to one of its members, who gets it or nobody does [MQTT-4.8.2-4], [MQTT-4.8.2-5].
+    fn shared_exactly_once(&self) -> Result<(), Violation> {
+        for (name, sent) in &self.messages {
+            if sent.qos < QoS::ExactlyOnce || self.may_be_two(*name, sent) {
+                continue;
+            }
+            let broker = self.diary(name.0).broker;
+            let (mut count, mut most, mut groups) = (0, 0, BTreeSet::new());
+            for diary in self.history.clients.iter().filter(|diary| diary.broker == broker) {
+                let got =
+                    diary.got.iter().filter(|got| got.name == *name && got.qos == QoS::ExactlyOnce && !got.retain);
+                let wishes = || diary.wishes.iter().filter(|wish| wish.matches(&sent.topic));
+                groups.extend(wishes().filter(|wish| wish.parts().0.is_some()).map(|wish| wish.filter.as_str()));
+                let plain = usize::from(wishes().any(|wish| wish.parts().0.is_none()));
+                // A session that ends with its connection is sent a message before the store has it: a crash takes back both.
+                let forgotten = !diary.durable && self.history.crashes > 0;
+                let got = if forgotten { 0 } else { got.count() };
+                count += got;
+                // A session that ended had it, and the next may have it from its own subscription.
+                most += if diary.durable { plain } else { plain * got };
+            }
+            if count > most + groups.len() {
+                let what = format!("{} came {count} times, more than once to each of {groups:?}", show(*name));
+                return Err(violation("exactly-once", what));
             }
         }
         Ok(())
@@ -359,11 +446,16 @@ impl Judge<'_> {
                     .map(|(n, _)| *n)
                     .max();
                 let found = newcomer.retained.get(&topic);
+                // A refusal that was lost: an earlier message comes once more, as a new one (see `once`).
+                let again = self.history.store_failures > 0 && diary.v5;
+                // Cleared, or over; the law `expired` sees to those that are over and come all the same.
+                let may_go = |(n, sent): &(u32, &Sent)| {
+                    (sent.clears || sent.expires) && (again || last.is_none_or(|last| *n >= last))
+                };
                 let fits = match (last, found) {
                     (None, None) => true,
-                    (Some(_), None) => false,
-                    // A refusal that was lost: an earlier message comes once more, as a new one (see `once`).
-                    (_, Some(found)) if self.history.store_failures > 0 && diary.v5 => found.0 == client,
+                    (Some(_), None) => written.iter().any(may_go),
+                    (_, Some(found)) if again => found.0 == client,
                     (last, Some(found)) => found.0 == client && last.is_none_or(|last| found.1 >= last),
                 };
                 if !fits {

@@ -20,6 +20,8 @@ pub(crate) struct Sent {
     pub(crate) expires: bool,
     /// Too large for clients that take small packets alone.
     pub(crate) large: bool,
+    /// It is retained and empty: it clears the retained message of its topic.
+    pub(crate) clears: bool,
     /// A probe of the end, when nothing is in the way any more.
     pub(crate) probe: bool,
 }
@@ -82,8 +84,8 @@ pub(crate) struct Diary {
     pub(crate) wishes: Vec<Wish>,
     pub(crate) got: Vec<Got>,
     pub(crate) sent: Vec<Sent>,
-    /// Wills of others that it saw, by client.
-    pub(crate) wills: BTreeMap<usize, u32>,
+    /// Wills of others that it saw, by client: how many, and how many of these for the first time.
+    pub(crate) wills: BTreeMap<usize, (u32, u32)>,
     /// The server did not have the session that it should have had.
     pub(crate) sessions_lost: u32,
     pub(crate) connections: u32,

@@ -79,17 +79,18 @@ fn scenario(options: &Options, seed: u64) -> Scenario {
     scenario
 }
 
-/// Makes a failure small, and prints the end of its trace.
+/// Makes a failure small, and prints what matters of its trace.
 fn explain(scenario: &Scenario, law: &str) {
     println!("making it smaller …");
     let small = shrink(scenario, law, |smaller| println!("  {smaller}"));
     let report = run(&small, true);
     let lines = report.trace.lines();
-    println!("the last of {} lines:", lines.len());
-    for line in &lines[lines.len().saturating_sub(60)..] {
-        println!("{line}");
-    }
     if let Some(violation) = report.violation {
+        let told = violation.story(lines);
+        println!("{} of {} lines of its trace:", told.len(), lines.len());
+        for line in told {
+            println!("{line}");
+        }
         println!("breaks the law {violation}");
     }
     println!("again: cargo xtask sim {small}");

@@ -34,18 +34,20 @@ pub struct Faults {
     pub freezes: bool,
     /// Strangers send garbage, floods, half packets, and take each other's sessions over.
     pub noise: bool,
-    /// Clients' clocks jump ahead.
+    /// Clients' clocks jump ahead; a broker that restarts finds its clock ahead or behind.
     pub jumps: bool,
     /// Disks say that a batch was not kept, and try it again with the next.
     pub failing_disk: bool,
     /// Brokers ask about each CONNECT, PUBLISH and SUBSCRIBE, and the answers take their time.
     pub slow_answers: bool,
+    /// Brokers stand still for a while, and find their clock ahead.
+    pub stalls: bool,
     /// Queues are so small that messages are lost, and counted.
     pub small_queues: bool,
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 11;
+pub const FAULTS: usize = 12;
 
 impl Faults {
     pub const NONE: Self = Self {
@@ -59,6 +61,7 @@ impl Faults {
         jumps: false,
         failing_disk: false,
         slow_answers: false,
+        stalls: false,
         small_queues: false,
     };
 
@@ -75,6 +78,7 @@ impl Faults {
             ("jumps", &mut self.jumps),
             ("failing-disk", &mut self.failing_disk),
             ("slow-answers", &mut self.slow_answers),
+            ("stalls", &mut self.stalls),
             ("small-queues", &mut self.small_queues),
         ]
     }

@@ -4,15 +4,35 @@
 use super::driver::{self, Server};
 use super::messages::Routes;
 use super::shared::{Handle, Shared};
+use super::store::{self, Store};
 use super::{Address, Client, ConnectError, Lagging};
 use bytes::Bytes;
 use mqtt_pipes::tls::{Pem, Roots};
 use mqtt_pipes::{Transport, TransportSettings};
-use mqtt_session::client::{self as machine, AliasPolicy, Backoff, ClientConfig, QueueConfig, SessionState};
+use mqtt_session::UnixTime;
+use mqtt_session::client::{
+    self as machine, AliasPolicy, Backoff, ClientConfig, MemoryStore, QueueConfig, SessionState,
+};
 use mqtt_session::proto::{ClientId, TextError, Utf8String, Version, Will};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where the session comes from, and where it is kept.
+#[derive(Debug)]
+enum Session {
+    New,
+    Exported(SessionState),
+    Stored(Stored),
+}
+
+struct Stored(Box<dyn Store>, MemoryStore);
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Stored").field(&self.1).finish_non_exhaustive()
+    }
+}
 
 /// Options of a client; made by [`Client::builder`]. Errors of single options are reported by [`Builder::connect`] and [`Builder::open`].
 #[derive(Debug)]
@@ -24,7 +44,7 @@ pub struct Builder {
     text_error: Option<TextError>,
     capacity: usize,
     lagging: Lagging,
-    session: Option<SessionState>,
+    session: Session,
     seed: Option<[u8; 32]>,
 }
 
@@ -37,7 +57,7 @@ impl Builder {
             text_error: None,
             capacity: 100,
             lagging: Lagging::default(),
-            session: None,
+            session: Session::New,
             seed: None,
         }
     }
@@ -183,9 +203,20 @@ impl Builder {
         self
     }
 
-    /// Goes on with a session of [`Client::export`].
+    /// Goes on with a session of [`Client::export`]. Takes the place of [`Builder::store`].
     pub fn session(mut self, session: SessionState) -> Self {
-        self.session = Some(session);
+        self.session = Session::Exported(session);
+        self
+    }
+
+    /// Keeps the session in a store, which holds `contents` at the beginning, and goes on with these: what a killed process had accepted is
+    /// sent, and what it had acknowledged does not come again. [`machine::Client::with_store`] says exactly what is promised. Takes the place of
+    /// [`Builder::session`].
+    ///
+    /// Beside the store it needs a session that the server keeps ([`Builder::persistent`]), and for an application that must see each message
+    /// [`Builder::manual_acks`]. The store is started by [`Builder::connect`] or [`Builder::open`], and dropped with the client's task.
+    pub fn store(mut self, store: impl Store + 'static, contents: MemoryStore) -> Self {
+        self.session = Session::Stored(Stored(Box::new(store), contents));
         self
     }
 
@@ -234,14 +265,24 @@ impl Builder {
         }
         let seed = self.seed.unwrap_or_else(random_seed);
         let now = mqtt_session::Instant::ZERO;
-        let machine = match self.session {
-            Some(session) => machine::Client::restore(self.config, session, seed, now)?,
-            None => machine::Client::new(self.config, seed, now)?,
+        let (machine, store) = match self.session {
+            Session::New => (machine::Client::new(self.config, seed, now)?, None),
+            Session::Exported(session) => (machine::Client::restore(self.config, session, seed, now)?, None),
+            Session::Stored(Stored(store, contents)) => {
+                (machine::Client::with_store(self.config, &contents, seed, now, wall_clock())?, Some(store))
+            }
         };
-        let shared = Arc::new(Shared::new(machine, Routes::new(self.capacity, self.lagging)));
-        driver::spawn(Arc::clone(&shared), servers);
+        let shared = Arc::new(Shared::new(machine, Routes::new(self.capacity, self.lagging), store.is_some()));
+        let store = store.map(|store| store::start(store, &shared)).transpose().map_err(ConnectError::Store)?;
+        driver::spawn(Arc::clone(&shared), servers, store);
         Ok(Client { handle: Arc::new(Handle(shared)) })
     }
+}
+
+/// The clock that survives a restart.
+fn wall_clock() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The standard library's own source for hash maps, which is keyed by the system's: not for secrets, which nothing here needs

@@ -5,9 +5,10 @@ use super::builder::random_seed;
 use super::link::{self, Connection};
 use super::messages::Blocked;
 use super::shared::{Inner, Shared, State};
+use super::store::Store;
 use bytes::BytesMut;
 use mqtt_pipes::Transport;
-use mqtt_session::client::{Event, Output};
+use mqtt_session::client::{Event, Output, StoreBatch};
 use mqtt_session::proto::ReasonCode;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -43,6 +44,7 @@ enum Link {
 enum Task {
     Connect(usize),
     Close,
+    Store(StoreBatch),
 }
 
 /// What the task waited for.
@@ -54,8 +56,8 @@ enum Woken {
 }
 
 /// Starts the task. The driver exists before it is first polled, so that a runtime that never polls it ends the client too.
-pub(super) fn spawn(shared: Arc<Shared>, servers: Vec<Server>) {
-    let mut driver = Driver { shared, servers, link: Link::Down, input: BytesMut::new(), blocked: None };
+pub(super) fn spawn(shared: Arc<Shared>, servers: Vec<Server>, store: Option<Box<dyn Store>>) {
+    let mut driver = Driver { shared, servers, link: Link::Down, input: BytesMut::new(), blocked: None, store };
     driver.shared.call(|inner, now| inner.machine.connect(now));
     tokio::spawn(async move { while !driver.turn().await {} });
 }
@@ -67,6 +69,7 @@ struct Driver {
     input: BytesMut,
     /// A message that waits for room in a stream; no other is taken meanwhile.
     blocked: Option<Blocked>,
+    store: Option<Box<dyn Store>>,
 }
 
 impl Driver {
@@ -81,6 +84,7 @@ impl Driver {
                     self.link = Link::Opening(server, Box::pin(opening));
                 }
                 Some(Task::Close) => self.close().await,
+                Some(Task::Store(batch)) => self.store(batch),
                 None if !self.write() => break, // what was written makes room, and so new outputs
                 None if writes == WRITES => {
                     self.shared.wake.notify_one(); // reading has its turn too
@@ -101,6 +105,12 @@ impl Driver {
         false
     }
 
+    fn store(&mut self, batch: StoreBatch) {
+        if let Some(store) = &mut self.store {
+            store.write(batch);
+        }
+    }
+
     /// Hands events out until the machine needs the task itself.
     fn next_task(&mut self) -> Option<Task> {
         let mut readable = false;
@@ -109,6 +119,7 @@ impl Driver {
             match inner.machine.poll_output() {
                 Some(Output::Connect { server }) => break Some(Task::Connect(server)),
                 Some(Output::Close) => break Some(Task::Close),
+                Some(Output::Store(batch)) => break Some(Task::Store(batch)),
                 Some(Output::Event(event)) => self.report(&mut inner, event),
                 Some(Output::Readable) => readable = true,
                 Some(_) => {} // `write` looks for itself
@@ -126,7 +137,17 @@ impl Driver {
 
     fn report(&self, inner: &mut Inner, event: Event) {
         match &event {
+            Event::Kept { token } => {
+                if let Some(keeper) = inner.keepers.as_mut().and_then(|keepers| keepers.remove(token)) {
+                    let _ = keeper.send(()); // nobody needs to wait
+                }
+                return;
+            }
+            Event::StoreFailed => tracing::warn!("the store could not keep the session: what depends on it waits"),
             Event::Settled { token, result } => {
+                if let Some(keepers) = &mut inner.keepers {
+                    keepers.remove(token); // the outcome says more
+                }
                 if let Some(waiter) = inner.waiters.remove(token) {
                     let _ = waiter.send(result.clone()); // nobody needs to wait
                 }
@@ -275,8 +296,10 @@ impl Driver {
             let _ = inner.machine.disconnect(now, &ReasonCode::NORMAL_DISCONNECTION.into());
         }
         while let Some(task) = self.next_task() {
-            if matches!(task, Task::Close) {
-                self.close().await;
+            match task {
+                Task::Close => self.close().await,
+                Task::Store(batch) => self.store(batch),
+                Task::Connect(_) => {}
             }
         }
         true
@@ -350,9 +373,11 @@ impl Driver {
 impl Drop for Driver {
     /// Streams and waiters learn that nothing more comes: at the end, and also when the runtime goes first.
     fn drop(&mut self) {
+        self.store = None; // whoever sees the end may open it again
         let mut inner = self.shared.lock();
         inner.ending = Some(tokio::time::Instant::now());
         inner.waiters.clear();
+        inner.keepers = None;
         inner.routes.close();
         let unfinished = inner.machine.unfinished();
         drop(inner);

@@ -31,6 +31,8 @@ pub enum ConnectError {
     },
     /// Reached, but not connected.
     Disconnected(DisconnectReason),
+    /// The store did not start ([`Store::start`](super::Store::start)).
+    Store(io::Error),
 }
 
 impl fmt::Display for ConnectError {
@@ -48,6 +50,7 @@ impl fmt::Display for ConnectError {
             }
             Self::Transport { server, source } => write!(f, "cannot connect to {server}: {source}"),
             Self::Disconnected(reason) => reason.fmt(f),
+            Self::Store(error) => write!(f, "the store cannot be started: {error}"),
         }
     }
 }
@@ -55,7 +58,7 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            Self::Io { source, .. } | Self::Store(source) => Some(source),
             Self::Transport { source, .. } => Some(source),
             _ => None,
         }

@@ -30,6 +30,12 @@
 //! around them (`tokio::time::timeout`) stops the waiting and not the request. [`Client::events`] tells what the client is doing about it; after
 //! [`Event::Disconnected`] without a next attempt it waits for [`Client::reconnect`].
 //!
+//! # After a kill
+//! With [`Builder::store`] the session is kept outside of the process: in a folder (`mqtt-store-fjall`), or in memory ([`InMemory`]) for clients that
+//! come and go in one process. [`Delivery::kept`] says when a message is safe, and a QoS 2 message is not received twice. What exactly is promised
+//! stands at [`with_store`](mqtt_session::client::Client::with_store). Note that by default a message counts as received when it enters a stream; one
+//! that must be dealt with, whatever happens, needs [`Builder::manual_acks`].
+//!
 //! # Slow readers
 //! Streams are bounded ([`Builder::capacity`]), and [`Lagging`] says what a full one means. By default the client stops reading from the socket, so
 //! that TCP slows the server down, and nothing is lost. A task that publishes and awaits the acknowledgment instead of taking its
@@ -45,6 +51,7 @@ mod error;
 mod link;
 mod messages;
 mod shared;
+mod store;
 
 pub use builder::Builder;
 pub use delivery::Delivery;
@@ -53,12 +60,14 @@ pub use messages::{Events, Lagging, Messages, Subscription};
 pub use mqtt_pipes::tls::{LoadError, Pem};
 pub use mqtt_pipes::{Address, AddressError, AddressErrorKind, SetupError};
 pub use mqtt_session::client::{
-    AckToken, AliasPolicy, Backoff, ClientConfig, Connected, DisconnectReason, Event, Failure, Message, Outcome,
-    QueueConfig, QueuePolicy, Received, ServerLimits, SessionLoss, SessionState, Stats, SubscribeOptions,
+    AckToken, AliasPolicy, Backoff, ClientConfig, Completion, Connected, DisconnectReason, Event, Failure, MemoryStore,
+    Message, Outcome, QueueConfig, QueuePolicy, Received, ServerLimits, SessionLoss, SessionState, Stats, StoreBatch,
+    SubscribeOptions,
 };
 pub use mqtt_session::proto::{
     Properties, Property, QoS, ReasonCode, RetainHandling, SubscriptionOptions, TopicFilter, TopicName, Version, Will,
 };
+pub use store::{InMemory, Store, StoreDone};
 
 use bytes::Bytes;
 use mqtt_session::client as machine;
@@ -128,8 +137,17 @@ impl Client {
             if inner.ending.is_some() {
                 return Err(PublishError::Ended);
             }
+            let durable = message.qos > QoS::AtMostOnce;
             let token = inner.machine.publish(now, message).map_err(PublishError::Rejected)?;
-            Ok(Delivery { outcome: wait_for(inner, token) })
+            let kept = match &mut inner.keepers {
+                Some(keepers) if durable => {
+                    let (sender, receiver) = oneshot::channel();
+                    keepers.insert(token, sender);
+                    Some(receiver)
+                }
+                _ => None,
+            };
+            Ok(Delivery::new(wait_for(inner, token), kept))
         })
     }
 
@@ -298,6 +316,28 @@ impl Client {
     pub fn export(&self) -> SessionState {
         let shared = &self.handle.0;
         shared.lock().machine.export(shared.now())
+    }
+
+    /// Waits until nothing is left to be sent, acknowledged or kept, also of what a [store](Builder::store) brought along. `false`: the client has
+    /// ended before. Cancel-safe.
+    pub async fn drained(&self) -> bool {
+        loop {
+            let turn = self.handle.0.room.notified();
+            tokio::pin!(turn);
+            turn.as_mut().enable();
+            if self.handle.0.lock().machine.is_drained() {
+                return true;
+            }
+            if matches!(*self.handle.0.state.borrow(), State::Ended(_)) {
+                return false;
+            }
+            turn.await;
+        }
+    }
+
+    /// Messages that are queued or on their way.
+    pub fn unfinished(&self) -> usize {
+        self.handle.0.lock().machine.unfinished()
     }
 
     /// Waits for the first CONNACK, or for the failure of every server.

@@ -28,6 +28,8 @@ pub(super) struct Inner {
     pub(super) routes: Routes,
     /// Who waits for a token.
     pub(super) waiters: HashMap<Token, oneshot::Sender<Result<Outcome, Failure>>>,
+    /// Who waits until a token is kept; none without a store.
+    pub(super) keepers: Option<HashMap<Token, oneshot::Sender<()>>>,
     /// The client is to end: when drained, or then.
     pub(super) ending: Option<tokio::time::Instant>,
     /// The last error of a transport, for those who wait for the first connection.
@@ -48,8 +50,9 @@ pub(super) enum State {
 }
 
 impl Shared {
-    pub(super) fn new(machine: machine::Client, routes: Routes) -> Self {
-        let inner = Inner { machine, routes, waiters: HashMap::new(), ending: None, io_error: None };
+    pub(super) fn new(machine: machine::Client, routes: Routes, has_store: bool) -> Self {
+        let keepers = has_store.then(HashMap::new);
+        let inner = Inner { machine, routes, waiters: HashMap::new(), keepers, ending: None, io_error: None };
         Self {
             inner: Mutex::new(inner),
             wake: Notify::new(),

@@ -165,7 +165,7 @@ mod tests {
             ("[[listener]]\nurl = \"ws://a/b\"\npaths = [\"/\"]\n", &["1:1", "paths", "/b"]),
             ("[[listener]]\nurl = \"ws://a\"\nidentity = \"x\"\n", &["3:12", "listener[0].identity", "`fingerprint`"]),
             ("[[listener]]\nurl = \"unix:///a\"\nproxies = []\n", &["1:1", "proxies", "TCP"]),
-            ("[[listener]]\nurl = \"ws://a\"\nproxies = [\"10.0.0.1/8\"]\n", &["3:12", "proxies[0]", "10.0.0.0/8"]),
+            ("[[listener]]\nurl = \"ws://a\"\nproxies = [\"10.0.0.1/8\"]\n", &["3:11", "proxies[0]", "10.0.0.0/8"]),
             (
                 "[[listener]]\nurl = \"wss://a\"\ncertificate = \"c\"\nkey = \"k\"\nidentity_as_username = true\n",
                 &["1:1", "identity_as_username", "client_ca"],

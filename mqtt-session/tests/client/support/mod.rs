@@ -2,19 +2,20 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 use bytes::BytesMut;
-use mqtt_session::Instant;
 use mqtt_session::client::{
-    Client, ClientConfig, Connected, DisconnectReason, Event, Failure, Message, Outcome, Output, Received,
-    SessionState, SubscribeOptions, Token,
+    Client, ClientConfig, Completion, Connected, DisconnectReason, Event, Failure, MemoryStore, Message, Outcome,
+    Output, Received, SessionState, StoreBatch, SubscribeOptions, Token,
 };
 use mqtt_session::proto::{
     Ack, ConnAck, Connect, Decoder, Delivery, Packet, PacketId, Properties, Property, Publish, QoS, ReasonCode, SubAck,
     TopicFilter, TopicName, Version,
 };
+use mqtt_session::{Instant, UnixTime};
 use std::collections::VecDeque;
 use std::time::Duration;
 
 pub const SEED: [u8; 32] = [42; 32];
+pub const WALL: u64 = 1_800_000_000_000;
 
 /// A client, the clock, and the server's end of the wire.
 pub struct Net {
@@ -31,6 +32,9 @@ pub struct Net {
     pub connects: VecDeque<usize>,
     pub closed: bool,
     pub readable: bool,
+    /// What the client wants to be kept, and what was.
+    pub batches: VecDeque<StoreBatch>,
+    pub kept: MemoryStore,
 }
 
 impl Net {
@@ -40,6 +44,43 @@ impl Net {
 
     pub fn restore(config: ClientConfig, state: SessionState, now: Instant) -> Self {
         Self { now, ..Self::over(Client::restore(config, state, SEED, now).unwrap()) }
+    }
+
+    /// A client with a store that holds this.
+    pub fn with_store(config: ClientConfig, kept: MemoryStore, now: Instant) -> Self {
+        Self::with_store_at(config, kept, now, WALL)
+    }
+
+    /// The same; `now` is `wall` milliseconds on the clock that survives a restart.
+    pub fn with_store_at(config: ClientConfig, kept: MemoryStore, now: Instant, wall: u64) -> Self {
+        let client = Client::with_store(config, &kept, SEED, now, UnixTime::from_millis(wall)).unwrap();
+        Self { now, kept, ..Self::over(client) }
+    }
+
+    /// The store keeps all that waits, and says so; gives how much that was.
+    pub fn keep(&mut self) -> usize {
+        self.run();
+        let (mut last, mut ops) = (None, 0);
+        for batch in self.batches.drain(..) {
+            self.kept.apply(&batch);
+            ops += batch.ops.len();
+            last = Some(batch.seq);
+        }
+        if let Some(upto) = last {
+            self.client.handle_completion(self.now, Completion::Stored { upto });
+        }
+        self.run();
+        ops
+    }
+
+    /// Nothing of what waits can be kept.
+    pub fn fail_to_keep(&mut self) {
+        self.run();
+        for batch in self.batches.drain(..) {
+            self.kept.apply(&batch); // what is lost is kept ahead of what follows
+            self.client.handle_completion(self.now, Completion::StoreFailed { seq: batch.seq });
+        }
+        self.run();
     }
 
     fn over(client: Client) -> Self {
@@ -54,6 +95,8 @@ impl Net {
             connects: VecDeque::new(),
             closed: false,
             readable: false,
+            batches: VecDeque::new(),
+            kept: MemoryStore::new(),
         }
     }
 
@@ -81,6 +124,7 @@ impl Net {
                 Some(Output::Event(event)) => self.events.push_back(event),
                 Some(Output::Readable) => self.readable = true,
                 Some(Output::Writable) => self.take_bytes(),
+                Some(Output::Store(batch)) => self.batches.push_back(batch),
                 Some(_) => {}
                 None => break,
             }

@@ -7,7 +7,13 @@ impl World {
         entry.up_at = None;
         entry.starts += 1;
         let seed = [entry.starts; 32];
-        let machine = Broker::restore(entry.config.clone(), seed, self.now, wall(self.now), entry.disk.contents());
+        let machine = Broker::restore(
+            entry.config.clone(),
+            seed,
+            self.now,
+            entry.wall + (self.now - START),
+            entry.disk.contents(),
+        );
         entry.machine = Some(machine);
         self.trace.add(self.now, format_args!("broker {node} starts"));
     }
@@ -16,8 +22,18 @@ impl World {
         let now = self.now;
         let slow = self.scenario.faults.slow_disk && self.troubled;
         let mut any = false;
+        if self.nodes[node].stalled_until.is_some() {
+            return false;
+        }
         while let Some(output) = self.nodes[node].machine.as_mut().and_then(Broker::poll_output) {
             any = true;
+            if let Some(left) = &mut self.nodes[node].doomed {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    self.crash(node); // with this output not carried out, nor any behind it
+                    break;
+                }
+            }
             let link_of = |conn: &ConnId| self.nodes[node].links.get(conn).copied();
             match output {
                 broker::Output::Writable(conn) => {
@@ -123,6 +139,9 @@ impl World {
             let delay = self.delay();
             let Some(link) = self.links.get(&key) else { return };
             let (room, broker) = (link.down.room(), link.broker);
+            if self.nodes[broker].stalled_until.is_some() {
+                return;
+            }
             let (Some(conn), Some(machine)) = (link.conn, &self.nodes[broker].machine) else { return };
             let Some(chunk) = machine.transmit(conn).chunks().next().map(<[u8]>::to_vec) else { return };
             let count = self.portion(chunk.len().min(room));
@@ -141,7 +160,9 @@ impl World {
     pub(super) fn broker_reads(&mut self, key: u64) {
         let now = self.now;
         let Some(link) = self.links.get_mut(&key) else { return };
-        let Node { machine: Some(machine), links, .. } = &mut self.nodes[link.broker] else { return };
+        let Node { machine: Some(machine), links, stalled_until: None, .. } = &mut self.nodes[link.broker] else {
+            return;
+        };
         let before = link.up.arrived.len();
         if let Some(greeting) = &mut link.greeting {
             match greeting.handle_input(&mut link.up.arrived) {

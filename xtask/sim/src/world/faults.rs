@@ -12,7 +12,10 @@ impl World {
             0..4 if faults.cuts => self.cut_some_link(),
             4..6 if faults.crashes => {
                 let node = self.fate.below(self.nodes.len() as u64) as usize;
-                self.crash(node);
+                match self.fate.below(2) {
+                    0 => self.crash(node),
+                    _ => self.nodes[node].doomed = Some(1 + self.fate.below(30)),
+                }
             }
             6..8 if faults.freezes => {
                 let index = self.fate.below(self.actors.len() as u64) as usize;
@@ -27,6 +30,14 @@ impl World {
                 self.trace.add(self.now, format_args!("the clock of client {index} jumps {} ms", far.as_millis()));
                 self.actors[index].ahead += far;
             }
+            11 if faults.stalls => {
+                let node = self.fate.below(self.nodes.len() as u64) as usize;
+                let until = self.now + Duration::from_millis(self.fate.below(12_000));
+                if self.nodes[node].machine.is_some() && self.nodes[node].stalled_until.is_none() {
+                    self.trace.add(self.now, format_args!("broker {node} stands still"));
+                    self.nodes[node].stalled_until = Some(until);
+                }
+            }
             _ => {}
         }
     }
@@ -39,13 +50,17 @@ impl World {
         let key = keys[self.fate.below(keys.len() as u64) as usize];
         let half_open = self.scenario.faults.half_open && self.fate.below(2) == 0;
         let client_first = self.fate.below(2) == 0;
+        let stalled = self.links.get(&key).and_then(|link| self.nodes[link.broker].stalled_until);
         self.trace.add(self.now, format_args!("link {key} is cut, half-open {half_open}"));
         let Some(link) = self.links.get_mut(&key) else { return };
         link.up.lose();
         link.down.lose();
         link.up.dead = true;
         link.down.dead = true;
-        if half_open {
+        if let Some(until) = stalled {
+            link.reset_at = Some(until); // it hears of it when it goes on
+            self.client_loses(key);
+        } else if half_open {
             link.reset_at = Some(self.now + Duration::from_millis(self.fate.below(20_000)));
             if client_first { self.client_loses(key) } else { self.broker_loses(key) }
         } else {
@@ -54,16 +69,41 @@ impl World {
         }
     }
 
+    /// A broker that stood still goes on: what waits in its sockets, what its sockets can take, and what its clock says
+    /// come in any order.
+    pub(super) fn resume(&mut self, node: usize) {
+        let now = self.now;
+        self.trace.add(now, format_args!("broker {node} goes on"));
+        self.nodes[node].stalled_until = None;
+        if self.fate.below(2) == 0
+            && let Some(machine) = &mut self.nodes[node].machine
+        {
+            machine.handle_timeout(now);
+        }
+        let keys: Vec<u64> = self.links.iter().filter(|(_, link)| link.broker == node).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.broker_reads(key);
+            self.broker_writes(key);
+        }
+    }
+
     pub(super) fn crash(&mut self, node: usize) {
         if self.nodes[node].machine.take().is_none() {
             return;
         }
         self.crashes += 1;
+        self.nodes[node].doomed = None;
+        self.nodes[node].stalled_until = None;
         let (kept, lost) = self.nodes[node].disk.crash(&mut self.fate);
         let down = Duration::from_millis(self.fate.below(3000));
         self.trace
             .add(self.now, format_args!("broker {node} crashes; of the unsynced batches {kept} are kept, {lost} lost"));
         self.nodes[node].up_at = Some(self.now + down);
+        if self.scenario.faults.jumps {
+            self.nodes[node].wall = EPOCH + Duration::from_millis(self.fate.below(10_000));
+        }
+        // A program that is killed leaves what its sockets have taken to the system; a machine without power does not.
+        let power = self.fate.below(2) == 0;
         self.nodes[node].links.clear();
         self.nodes[node].answers.clear();
         // Of what the disk knew of connections that were lost, nothing is certain now.
@@ -82,11 +122,16 @@ impl World {
                 (link.conn, link.greeting) = (None, None); // the next broker gives the same names to others
                 link.up.lose();
                 link.up.dead = true;
+                if power {
+                    link.down.lose();
+                    link.down.dead = true;
+                }
                 if link.client_gone {
                     self.links.remove(&key);
                 } else {
                     // What travels still arrives; then the client finds out.
-                    link.reset_at = Some(self.now + Duration::from_millis(self.fate.below(200)));
+                    let late = if power && self.scenario.faults.half_open { 20_000 } else { 200 };
+                    link.reset_at = Some(self.now + Duration::from_millis(self.fate.below(late)));
                 }
             }
         }

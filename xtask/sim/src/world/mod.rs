@@ -49,6 +49,12 @@ struct Node {
     disk: Disk,
     config: Arc<Config>,
     up_at: Option<Instant>,
+    /// Stands still until then.
+    stalled_until: Option<Instant>,
+    /// Crashes after so many outputs more.
+    doomed: Option<u64>,
+    /// The time of day that it believes in, against the true one.
+    wall: UnixTime,
     links: BTreeMap<ConnId, u64>,
     /// Answers on their way to the broker, by their time and number.
     answers: BTreeMap<(Instant, u64), Completion>,
@@ -131,9 +137,8 @@ fn config(faults: Faults) -> Arc<Config> {
     Arc::new(config)
 }
 
-fn wall(now: Instant) -> UnixTime {
-    UnixTime::from_millis(1_800_000_000_000) + (now - START)
-}
+/// The time of day at the start.
+const EPOCH: UnixTime = UnixTime::from_millis(1_800_000_000_000);
 
 impl World {
     fn new(scenario: &Scenario, keep_trace: bool) -> Self {
@@ -143,6 +148,9 @@ impl World {
             disk: Disk::default(),
             config: config(scenario.faults),
             up_at: Some(START),
+            stalled_until: None,
+            doomed: None,
+            wall: EPOCH,
             links: BTreeMap::new(),
             answers: BTreeMap::new(),
             next_answer: 0,
@@ -219,6 +227,8 @@ impl World {
         }
         for node in &mut self.nodes {
             node.up_at = node.up_at.map(|at| at.min(self.now));
+            node.stalled_until = node.stalled_until.map(|until| until.min(self.now));
+            node.doomed = None;
         }
         for link in self.links.values_mut().filter(|link| link.up.dead && link.down.dead) {
             link.reset_at = Some(self.now); // half-open no longer
@@ -284,6 +294,40 @@ impl World {
             if disk.is_synced() && (entries, messages) != (0, 0) {
                 let what = format!("the store of broker {node} holds {entries} entries of logs, {messages} messages");
                 return Err(violation("levels", what));
+            }
+            self.check_sessions(node)?;
+        }
+        Ok(())
+    }
+
+    /// With everybody connected, a broker has a session for each client and the subscriptions that its client believes in;
+    /// its store has those of them that are to outlive a connection.
+    fn check_sessions(&self, node: usize) -> Result<(), Violation> {
+        let Node { machine: Some(machine), disk, .. } = &self.nodes[node] else { return Ok(()) };
+        let actors = || self.actors.iter().filter(|actor| actor.diary.broker == node);
+        let wishes = |actor: &Actor| actor.diary.wishes.iter().filter(|wish| wish.ended.is_none()).count();
+        let lasts = |actor: &&Actor| !actor.session_expiry.is_zero();
+        let (stats, store) = (machine.stats(), disk.contents());
+        let newcomer = actors().next_back();
+        let retained = newcomer.map_or(0, |newcomer| newcomer.diary.retained.len());
+        // One that expires may have gone since.
+        let expires =
+            actors().flat_map(|actor| &actor.diary.sent).any(|sent| sent.expires && sent.topic.starts_with('r'));
+        let stored = actors().filter(|actor| lasts(actor) || actor.diary.has_will).count();
+        for (what, is, should) in [
+            ("sessions in broker", stats.sessions as usize, actors().count()),
+            ("sessions in the store of broker", store.sessions(), stored),
+            ("subscriptions in broker", stats.subscriptions as usize, actors().map(wishes).sum()),
+            ("subscriptions in the store of broker", store.subscriptions(), actors().filter(lasts).map(wishes).sum()),
+            ("retained messages in the store of broker", store.retained(), stats.retained as usize),
+            (
+                "retained messages in broker",
+                stats.retained as usize,
+                if expires { stats.retained as usize } else { retained },
+            ),
+        ] {
+            if is != should {
+                return Err(violation("levels", format!("{is} {what} {node} instead of {should}")));
             }
         }
         Ok(())

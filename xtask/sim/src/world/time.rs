@@ -24,13 +24,17 @@ impl World {
             None => [actor.deadline(), actor.slow_until].into_iter().flatten().min(),
         });
         let nodes = self.nodes.iter().filter_map(|node| {
+            if node.stalled_until.is_some() {
+                return node.stalled_until;
+            }
             let machine = node.machine.as_ref().and_then(Broker::poll_timeout);
             let answer = node.answers.keys().next().map(|(at, _)| *at);
             let disk = [node.disk.deadline(), answer].into_iter().flatten().min().filter(|_| node.machine.is_some());
             [machine, disk, node.up_at].into_iter().flatten().min()
         });
         let links = self.links.values().filter_map(|link| {
-            let greeting = link.greeting.as_ref().filter(|_| !link.broker_gone).map(Greeting::deadline);
+            let serves = !link.broker_gone && self.nodes[link.broker].stalled_until.is_none();
+            let greeting = link.greeting.as_ref().filter(|_| serves).map(Greeting::deadline);
             [link.deadline(), greeting].into_iter().flatten().min()
         });
         actors.chain(nodes).chain(links).min()
@@ -64,7 +68,12 @@ impl World {
             if self.nodes[node].up_at.is_some_and(|at| at <= now) {
                 self.start(node);
             }
-            let Node { machine: Some(machine), disk, answers, .. } = &mut self.nodes[node] else { continue };
+            if self.nodes[node].stalled_until.is_some_and(|until| until <= now) {
+                self.resume(node);
+            }
+            let Node { machine: Some(machine), disk, answers, stalled_until: None, .. } = &mut self.nodes[node] else {
+                continue;
+            };
             match disk.sync(now, slow, fails, &mut self.net) {
                 Some(Synced::Kept(upto)) => machine.handle_completion(now, Completion::Stored { upto }),
                 Some(Synced::Failed(batches)) => {
@@ -90,6 +99,9 @@ impl World {
     pub(super) fn link_due(&mut self, key: u64) {
         let now = self.now;
         let Some(link) = self.links.get_mut(&key) else { return };
+        if let Some(until) = self.nodes[link.broker].stalled_until {
+            link.reset_at = link.reset_at.map(|at| at.max(until)); // the broker cannot say when it hears of it
+        }
         if link.reset_at.is_some_and(|at| at <= now) {
             // An orderly end is noticed behind the last byte: a reader that pauses has not come so far.
             let (client_closed, broker_closed) = (link.client_gone, link.broker_gone);
@@ -116,6 +128,7 @@ impl World {
         }
         if let Some(link) = self.links.get(&key)
             && link.greeting.as_ref().is_some_and(|greeting| greeting.deadline() <= now)
+            && self.nodes[link.broker].stalled_until.is_none()
         {
             self.broker_hangs_up(key);
         }

@@ -1,8 +1,6 @@
 //! Damaged packets: nothing panics, and what is still accepted is a packet like any other.
-mod common;
-
+use crate::common::{decode, encode, vectors};
 use bytes::BytesMut;
-use common::{decode, encode, vectors};
 use mqtt_proto::{Packet, Properties, Version};
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -76,6 +76,9 @@ fn compact_lets_go_of_the_frame() {
     assert_eq!(copy, name);
     assert_ne!(copy.as_bytes().as_ptr(), frame.as_ptr());
     assert_eq!(TopicFilter::from_static("$share/g/x").compact().share_name(), Some("g"));
+    let client = ClientId::try_from(frame.slice(..3)).unwrap();
+    assert_eq!(client.compact(), client);
+    assert_ne!(client.compact().as_bytes().as_ptr(), frame.as_ptr());
 }
 
 #[test]

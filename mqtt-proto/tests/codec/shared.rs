@@ -1,8 +1,6 @@
 //! Encode once: each receiver's copy is the packet that encoding it alone would have given.
-mod common;
-
+use crate::common::decode;
 use bytes::{Bytes, BytesMut};
-use common::decode;
 use mqtt_proto::*;
 use proptest::collection::vec;
 use proptest::option::of;
@@ -114,6 +112,8 @@ fn heads_are_checked() {
         let head = PublishHead { subscription_identifiers: &ids, ..head() };
         assert!(matches!(refused(&shared, Version::V5, &head), EncodeError::Invalid(_)));
     }
+    let greatest = PublishHead { subscription_identifiers: &[1, 268_435_455], ..head() };
+    assert!(shared.encoded_len(Version::V5, &greatest).is_ok());
     let own = Properties::builder().with(Property::MessageExpiryInterval(1)).build();
     let own = SharedPublish { properties: own, ..shared.clone() };
     assert!(matches!(refused(&own, Version::V5, &head()), EncodeError::Invalid(_)));

@@ -1,8 +1,6 @@
 //! Every vector of `testdata/` gives what its line says, however its bytes arrive.
-mod common;
-
+use crate::common::{Expected, Vector, decode, encode, vectors};
 use bytes::BytesMut;
-use common::{Expected, Vector, decode, encode, vectors};
 use mqtt_proto::{AckRef, FrameRef, Packet, PublishRef};
 
 /// Among others, a CONNECT is validated as a whole [MQTT-3.1.4-1], and QoS 0 goes without DUP [MQTT-4.3.1-1].

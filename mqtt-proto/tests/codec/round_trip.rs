@@ -1,12 +1,8 @@
 //! What is built and encoded decodes to itself, for every packet in every version.
-mod common;
-#[path = "common/packets.rs"]
-mod packets;
-
+use crate::common::{decode, encode};
+use crate::packets::packets;
 use bytes::BytesMut;
-use common::{decode, encode};
 use mqtt_proto::*;
-use packets::packets;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -87,6 +87,14 @@ fn contents_of_the_other_side_are_refused() {
     // [MQTT-3.15.2-1]
     assert_eq!(refusal(&mut server(CONNECT_5), b"\xF0\x00"), "MQTT-3.15.2-1");
     assert_eq!(refusal(&mut client(Version::V5), b"\xF0\x06\x19\x04\x15\x00\x01m"), "MQTT-3.15.2-1");
+    for reason in [0x18, 0x19] {
+        let auth = [0xF0, 6, reason, 4, 0x15, 0, 1, b'm'];
+        assert!(matches!(server(CONNECT_5).decode(&mut BytesMut::from(&auth[..])), Ok(Some(Packet::Auth(_)))));
+    }
+    for reason in [0x00, 0x18] {
+        let auth = [0xF0, 6, reason, 4, 0x15, 0, 1, b'm'];
+        assert!(matches!(client(Version::V5).decode(&mut BytesMut::from(&auth[..])), Ok(Some(Packet::Auth(_)))));
+    }
 }
 
 #[test]

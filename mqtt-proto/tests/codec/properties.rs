@@ -27,7 +27,7 @@ fn readers() {
     assert_eq!(properties.response_topic(), Some("re/ply"));
     assert_eq!(properties.correlation_data(), Some(&b"\0\xFF"[..]));
     assert_eq!(properties.subscription_identifiers().collect::<Vec<_>>(), [1, 268_435_455]);
-    // In order [MQTT-3.3.2-18].
+    // In order.
     assert_eq!(properties.user_properties().collect::<Vec<_>>(), [("b", "1"), ("a", "2"), ("b", "1")]);
     assert_eq!(properties.iter().count(), 11);
     assert_eq!(properties.iter().collect::<Properties>(), properties);
@@ -76,12 +76,14 @@ fn readers_of_every_property() {
     assert_eq!(view.receive_maximum(), Some(9));
     assert_eq!(view.topic_alias_maximum(), Some(0));
     assert_eq!(view.maximum_qos(), Some(QoS::AtMostOnce));
+    assert_eq!(built.maximum_qos(), Some(QoS::AtMostOnce));
     assert_eq!(view.retain_available(), Some(true));
     assert_eq!(view.maximum_packet_size(), Some(100));
     assert_eq!(view.wildcard_subscription_available(), Some(false));
     assert_eq!(view.subscription_identifier_available(), Some(true));
     assert_eq!(view.shared_subscription_available(), Some(false));
     assert_eq!(view.to_properties(), built);
+    assert!(PropertiesRef::from(&built) == view);
     assert_eq!(built.compact(), built);
     assert_ne!(built.compact().raw().as_ptr(), built.raw().as_ptr());
 }
