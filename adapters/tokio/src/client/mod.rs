@@ -58,7 +58,7 @@ pub use delivery::Delivery;
 pub use error::{CallError, ConnectError, EndError, PublishError, SubscribeError};
 pub use messages::{Events, Lagging, Messages, Subscription};
 pub use mqtt_pipes::tls::{LoadError, Pem};
-pub use mqtt_pipes::{Address, AddressError, AddressErrorKind, SetupError};
+pub use mqtt_pipes::{Address, AddressError, AddressErrorKind, Scheme, SetupError};
 pub use mqtt_session::client::{
     AckToken, AliasPolicy, Backoff, ClientConfig, Completion, Connected, DisconnectReason, Event, Failure, MemoryStore,
     Message, Outcome, QueueConfig, QueuePolicy, Received, ServerLimits, SessionLoss, SessionState, Stats, StoreBatch,

@@ -84,9 +84,11 @@ mod tests {
     fn the_example_names_every_key() {
         let listener = vec![listener::Listener::full()];
         let all = format!("{:#?}", File { listener, redirect: Some(file::Redirect::default()), ..File::default() });
-        let all: String =
-            all.lines().filter(|line| !line.contains("listener_lines")).map(|line| format!("{line}\n")).collect();
-        let keys = all.lines().filter_map(|line| line.trim_start().split_once(": ")).map(|(key, _)| key);
+        let keys = all
+            .lines()
+            .filter(|line| !line.contains("listener_lines"))
+            .filter_map(|line| line.trim_start().split_once(": "))
+            .map(|(key, _)| key);
         let mut count = 0;
         for key in keys {
             let named = EXAMPLE.lines().map(|line| line.trim_start_matches("# ")).any(|line| {
