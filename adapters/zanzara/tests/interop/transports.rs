@@ -71,37 +71,40 @@ fn mosquittos_clients_with_certificates() {
     }
 }
 
-/// A script's scenarios over one transport after the other.
-fn scenarios(script: impl Fn() -> Option<Command>, names: &[&str]) {
+/// A script's scenarios over one transport.
+fn scenarios(script: impl Fn() -> Option<Command>, scheme: &str, names: &[&str]) {
     if script().is_none() {
         return;
     }
-    for scheme in ["ws", "wss", "mqtts"] {
-        for name in names {
-            let (broker, certificates) = start(false);
-            let mut command = script().expect("it was there before");
-            let path = if scheme == "mqtts" { "" } else { "/mqtt" };
-            command.env("ZANZARA_TEST_URL", format!("{scheme}://127.0.0.1:PORT{path}"));
-            if scheme != "ws" {
-                command.env("ZANZARA_TEST_CA", certificates.path("ca.pem"));
-            }
-            command.arg(name).arg(broker.port_of(scheme).to_string());
-            Process::start(&mut command).success();
+    for name in names {
+        let (broker, certificates) = start(false);
+        let mut command = script().expect("it was there before");
+        let path = if scheme == "mqtts" { "" } else { "/mqtt" };
+        command.env("ZANZARA_TEST_URL", format!("{scheme}://127.0.0.1:PORT{path}"));
+        if scheme != "ws" {
+            command.env("ZANZARA_TEST_CA", certificates.path("ca.pem"));
         }
+        command.arg(name).arg(broker.port_of(scheme).to_string());
+        Process::start(&mut command).success();
     }
 }
 
 #[test]
 fn mqttjs_over_websocket_and_tls() {
-    scenarios(
-        || tools::node("mqttjs_client.js"),
-        &["levels", "burst", "retained", "wills", "offline", "large", "topic_alias"],
-    );
+    for scheme in ["ws", "wss", "mqtts"] {
+        let names = ["levels", "burst", "retained", "wills", "offline", "large", "topic_alias"];
+        scenarios(|| tools::node("mqttjs_client.js"), scheme, &names);
+    }
 }
 
 #[test]
 fn paho_over_websocket_and_tls() {
-    scenarios(|| tools::python("paho_client.py"), &["levels", "burst", "retained", "wills", "offline", "large"]);
+    // (Over WebSocket, paho forgets the rest of a packet that the socket took in part: large ones never leave it in full.)
+    for (scheme, large) in [("ws", None), ("wss", None), ("mqtts", Some("large"))] {
+        let mut names = vec!["levels", "burst", "retained", "wills", "offline"];
+        names.extend(large);
+        scenarios(|| tools::python("paho_client.py"), scheme, &names);
+    }
 }
 
 /// A free port for a further address of mosquitto.
