@@ -3,12 +3,13 @@
 //!
 //! What must hold: calls come to an end; whatever the broker sends is a packet that its receiver may get; it keeps within
 //! Receive Maximum and Topic Alias Maximum; no Packet Identifier is used twice at once; the same input gives the same output.
+use crate::script::{a_qos, an_id, delivery, pick, run_twice};
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::BytesMut;
 use mqtt_session::broker::{Broker, Completion, Config, ConnId, Greeting, Output, Peer, Request, StoreSeq};
 use mqtt_session::proto::{
-    Ack, Connect, Decoder, Delivery, Disconnect, Packet, PacketId, Properties, Property, Publish, QoS, ReasonCode,
-    RetainHandling, Subscribe, SubscriptionOptions, TopicFilter, TopicName, Unsubscribe, Version, Will,
+    Ack, ClientId, Connect, Decoder, Disconnect, Packet, PacketId, Properties, Property, Publish, QoS, ReasonCode,
+    RetainHandling, Subscribe, SubscriptionOptions, TopicName, Unsubscribe, Version, Will,
 };
 use mqtt_session::{Instant, UnixTime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,7 +98,7 @@ enum Step {
 /// # Panics
 /// Where a promise is broken.
 pub fn broker(data: &[u8]) {
-    assert_eq!(run(data), run(data), "the same input, another output");
+    run_twice(data, run);
 }
 
 /// Everything that was sent and said.
@@ -171,7 +172,7 @@ impl World {
                     version,
                     clean_start: clean,
                     keep_alive: u16::from(expiry),
-                    client_id: pick(&CLIENTS, client).try_into().expect("valid"),
+                    client_id: pick(&CLIENTS, client),
                     will: will.then(a_will),
                     username: None,
                     password: None,
@@ -190,7 +191,7 @@ impl World {
                 let publish = Publish {
                     delivery: delivery(qos, id, dup),
                     retain,
-                    topic: TopicName::try_from(pick(&TOPICS, topic)).ok(),
+                    topic: TopicName::try_from(pick::<&str>(&TOPICS, topic)).ok(),
                     payload: vec![b'x'; usize::from(size % 3000)].into(),
                     properties: properties.build(),
                 };
@@ -198,7 +199,7 @@ impl World {
             }
             Step::Subscribe { slot, id, filters, identifier } => {
                 let filters =
-                    filters.map(|(filter, options)| (a_filter(filter), subscription_options(options))).to_vec();
+                    filters.map(|(filter, options)| (pick(&FILTERS, filter), subscription_options(options))).to_vec();
                 let mut properties = Properties::builder();
                 if identifier > 0 {
                     properties = properties.with(Property::SubscriptionIdentifier(u32::from(identifier)));
@@ -206,7 +207,7 @@ impl World {
                 self.send(slot, &Subscribe { id: an_id(id), filters, properties: properties.build() }.into());
             }
             Step::Unsubscribe { slot, id, filter } => {
-                let filters = vec![a_filter(filter)];
+                let filters = vec![pick(&FILTERS, filter)];
                 self.send(slot, &Unsubscribe { id: an_id(id), filters, properties: Properties::new() }.into());
             }
             Step::Acknowledge { slot, other, refuse } => self.acknowledge(slot, other, refuse),
@@ -229,7 +230,7 @@ impl World {
             Step::Wait { millis } => self.wait(millis % 100_000),
             Step::Store { keeps, fails } => (self.keeps, self.fails) = (keeps, fails),
             Step::Kick { client } => {
-                let client = pick(&CLIENTS, client).try_into().expect("valid");
+                let client: ClientId = pick(&CLIENTS, client);
                 self.broker.handle_kick(self.now, &client, ReasonCode::AdministrativeAction);
             }
         }
@@ -427,18 +428,6 @@ impl Link {
     }
 }
 
-fn pick<'a>(from: &[&'a str], index: u8) -> &'a str {
-    from[usize::from(index) % from.len()]
-}
-
-fn an_id(id: u8) -> PacketId {
-    PacketId::new(u16::from(id % 8) + 1).expect("not zero")
-}
-
-fn a_filter(index: u8) -> TopicFilter {
-    pick(&FILTERS, index).try_into().expect("valid")
-}
-
 fn a_will() -> Will {
     Will {
         qos: QoS::AtLeastOnce,
@@ -449,17 +438,9 @@ fn a_will() -> Will {
     }
 }
 
-fn delivery(qos: u8, id: u8, dup: bool) -> Delivery {
-    match qos % 3 {
-        0 => Delivery::AtMostOnce,
-        1 => Delivery::AtLeastOnce { id: an_id(id), dup },
-        _ => Delivery::ExactlyOnce { id: an_id(id), dup },
-    }
-}
-
 fn subscription_options(bits: u8) -> SubscriptionOptions {
     SubscriptionOptions {
-        qos: QoS::new(bits % 3).expect("0 to 2"),
+        qos: a_qos(bits),
         no_local: bits & 4 != 0,
         retain_as_published: bits & 8 != 0,
         retain_handling: [RetainHandling::Send, RetainHandling::SendIfNew, RetainHandling::DoNotSend]

@@ -3,6 +3,7 @@
 //! What must hold: calls come to an end; whatever the client sends is a packet that a server may get; it keeps within what
 //! CONNACK granted; no Packet Identifier is used twice at once; each token is settled once; the same input gives the same
 //! output.
+use crate::script::{a_qos, an_id, delivery, pick, run_twice};
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::BytesMut;
 use mqtt_session::Instant;
@@ -10,8 +11,8 @@ use mqtt_session::client::{
     AckToken, AliasPolicy, Client, ClientConfig, Event, Message, Output, QueueConfig, SubscribeOptions, Token,
 };
 use mqtt_session::proto::{
-    Ack, Auth, ConnAck, Decoder, Delivery, Disconnect, Packet, PacketId, Properties, Property, Publish, QoS,
-    ReasonCode, SubAck, TopicFilter, UnsubAck, Version,
+    Ack, Auth, ConnAck, Decoder, Disconnect, Packet, PacketId, Properties, Property, Publish, QoS, ReasonCode, SubAck,
+    UnsubAck, Version,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -52,7 +53,7 @@ enum Step {
 /// # Panics
 /// Where a promise is broken.
 pub fn client(data: &[u8]) {
-    assert_eq!(run(data), run(data), "the same input, another output");
+    run_twice(data, run);
 }
 
 /// Everything that was sent and said.
@@ -156,11 +157,7 @@ impl World {
         match step {
             Step::Connect => self.client.connect(now),
             Step::Publish { topic, qos, retain, size, expiry } => {
-                let mut message = Message::new(
-                    pick(&TOPICS, topic).try_into().expect("valid"),
-                    vec![b'x'; usize::from(size % 2000)],
-                    a_qos(qos),
-                );
+                let mut message = Message::new(pick(&TOPICS, topic), vec![b'x'; usize::from(size % 2000)], a_qos(qos));
                 message.retain = retain;
                 if expiry > 0 && self.version.is_v5() {
                     message.properties =
@@ -169,11 +166,11 @@ impl World {
                 let _ = self.client.publish(now, message);
             }
             Step::Subscribe { filters, qos, identifier } => {
-                let filters = filters.map(|filter| (a_filter(filter), a_qos(qos).into())).to_vec();
+                let filters = filters.map(|filter| (pick(&FILTERS, filter), a_qos(qos).into())).to_vec();
                 let identifier = (identifier > 0 && self.version.is_v5()).then_some(identifier.into());
                 let _ = self.client.subscribe(now, filters, SubscribeOptions { identifier, ..Default::default() });
             }
-            Step::Unsubscribe { filter } => drop(self.client.unsubscribe(now, vec![a_filter(filter)])),
+            Step::Unsubscribe { filter } => drop(self.client.unsubscribe(now, vec![pick(&FILTERS, filter)])),
             Step::Acknowledge { refuse } => {
                 if let Some(token) = self.acks.pop_front() {
                     let reason = if refuse { ReasonCode::QuotaExceeded } else { ReasonCode::Success };
@@ -204,12 +201,8 @@ impl World {
                 if alias % 4 > 0 && self.version.is_v5() {
                     properties = properties.with(Property::TopicAlias(u16::from(alias % 4)));
                 }
-                let delivery = match a_qos(qos) {
-                    QoS::AtMostOnce => Delivery::AtMostOnce,
-                    QoS::AtLeastOnce => Delivery::AtLeastOnce { id: an_id(id), dup },
-                    QoS::ExactlyOnce => Delivery::ExactlyOnce { id: an_id(id), dup },
-                };
-                let topic = (topic > 0).then(|| pick(&TOPICS, topic).try_into().expect("valid"));
+                let delivery = delivery(qos, id, dup);
+                let topic = (topic > 0).then(|| pick(&TOPICS, topic));
                 let payload = "x".into();
                 self.send(&Publish { delivery, retain: dup, topic, payload, properties: properties.build() }.into());
             }
@@ -489,20 +482,4 @@ fn stray(kind: u8, id: u8, reason: u8) -> Packet {
             Auth { reason, properties: Properties::builder().with(Property::AuthenticationMethod("m")).build() }.into()
         }
     }
-}
-
-fn pick<'a>(from: &[&'a str], index: u8) -> &'a str {
-    from[usize::from(index) % from.len()]
-}
-
-fn an_id(id: u8) -> PacketId {
-    PacketId::new(u16::from(id % 8) + 1).expect("not zero")
-}
-
-fn a_filter(index: u8) -> TopicFilter {
-    pick(&FILTERS, index).try_into().expect("valid")
-}
-
-fn a_qos(qos: u8) -> QoS {
-    QoS::new(qos % 3).expect("0 to 2")
 }

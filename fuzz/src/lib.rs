@@ -10,6 +10,7 @@ mod decode;
 mod logging;
 mod proxy;
 mod round_trip;
+mod script;
 mod tls;
 mod trie;
 mod ws;

@@ -8,34 +8,34 @@ use std::{fmt, io};
 pub enum OpenError {
     /// Another process uses it.
     InUse(PathBuf),
-    /// It was written by a newer version.
+    /// It was written by another version.
     Format {
         /// The folder.
         path: PathBuf,
         /// Its format.
         found: u32,
-        /// The newest format that this version knows.
+        /// The format that this version knows.
         known: u32,
     },
     /// It holds something else.
     Foreign(PathBuf),
     /// There is no such folder.
     Missing(PathBuf),
-    /// The database below the records cannot be read.
-    Damaged(PathBuf),
+    /// It has contents already.
+    NotEmpty(PathBuf),
+    /// The database below the records cannot be read, and a new one cannot be made of it.
+    Damaged {
+        /// The folder.
+        path: PathBuf,
+        /// What is broken.
+        why: String,
+    },
     /// The system refuses.
     Io {
         /// The folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
-    },
-    /// The database says something else.
-    Database {
-        /// The folder.
-        path: PathBuf,
-        /// What it said.
-        source: fjall::Error,
     },
 }
 
@@ -44,10 +44,28 @@ impl OpenError {
         let path = path.to_owned();
         match error {
             fjall::Error::Locked => Self::InUse(path),
-            fjall::Error::Io(source) => Self::Io { path, source },
-            fjall::Error::InvalidVersion(_) => Self::Foreign(path),
-            fjall::Error::Unrecoverable => Self::Damaged(path),
-            source => Self::Database { path, source },
+            fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => Self::Io { path, source },
+            fjall::Error::InvalidVersion(Some(_)) => Self::Foreign(path),
+            source => Self::Damaged { path, why: source.to_string() },
+        }
+    }
+
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    /// Whether something is broken, rather than refused or in the way.
+    pub(crate) fn is_damage(&self) -> bool {
+        use io::ErrorKind::*;
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { source, .. } => match source.kind() {
+                PermissionDenied | StorageFull | QuotaExceeded | ReadOnlyFilesystem | FileTooLarge | OutOfMemory => {
+                    false
+                }
+                _ => source.raw_os_error() != Some(24), // too many open files
+            },
+            _ => false,
         }
     }
 }
@@ -58,6 +76,12 @@ impl fmt::Display for OpenError {
             Self::InUse(path) => {
                 write!(f, "{}: another process uses this folder; stop it or choose another folder", path.display())
             }
+            Self::Format { path, found, known } if found < known => write!(
+                f,
+                "{}: written by an older version (format {found}; this one knows {known}); export it with that version \
+                 and import it with this one",
+                path.display()
+            ),
             Self::Format { path, found, known } => write!(
                 f,
                 "{}: written by a newer version (format {found}; this one knows {known}); run that version",
@@ -67,13 +91,15 @@ impl fmt::Display for OpenError {
                 write!(f, "{}: this folder holds something else; choose another one", path.display())
             }
             Self::Missing(path) => write!(f, "{}: there is no such folder", path.display()),
-            Self::Damaged(path) => write!(
+            Self::NotEmpty(path) => {
+                write!(f, "{}: this folder has contents already; choose a new one", path.display())
+            }
+            Self::Damaged { path, why } => write!(
                 f,
-                "{}: the database in this folder cannot be read; move the folder away and restore a copy",
+                "{}: the database in this folder cannot be read ({why}); move the folder away and restore a copy",
                 path.display()
             ),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Database { path, source } => write!(f, "{}: the database cannot be used: {source}", path.display()),
         }
     }
 }
@@ -82,7 +108,6 @@ impl std::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
-            Self::Database { source, .. } => Some(source),
             _ => None,
         }
     }

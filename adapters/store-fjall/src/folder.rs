@@ -1,176 +1,307 @@
-//! The folder: a database with records, what was found damaged, and the version of the format.
+//! The folder: its lock, the version of the format, and the database in it.
 //!
-//! Invariants: a folder of a newer format is not touched; nothing that could not be read is thrown away.
-use crate::codec::{self, MAX_KEY};
-use crate::{Durability, Lost, OpenError, Opened};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use mqtt_session::broker::{MemoryStore, RecordKey};
+//! ```text
+//! DIR/format       the version of the format, as text
+//! DIR/lock         locked while the folder is used
+//! DIR/db           the database
+//! DIR/damaged-N    a database that could not be used any more, kept as it was
+//! ```
+//!
+//! Invariants: a folder of a newer format is not touched; a folder is used by one process at a time.
+use crate::disk::{Change, Disk, DiskError, Pair};
+use crate::key::Table;
+use crate::{Durability, OpenError, opening};
+use fjall::config::{BlockSizePolicy, CompressionPolicy};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 /// The format that this version reads and writes.
-const FORMAT: u32 = 1;
-/// Memory for blocks that were read. Records are read once, at the start.
-const CACHE: u64 = 8 * 1024 * 1024;
-/// Damaged records that a report names one by one.
-pub(crate) const NAMED: usize = 1000;
+pub(crate) const FORMAT: u32 = 2;
+/// Memory for blocks that were read.
+const CACHE: u64 = 16 << 20;
+/// What a tree gathers in memory before it writes a file.
+const MEMTABLE: u64 = 16 << 20;
+/// Bytes of all journals from which on the trees that hold the oldest ones are written out.
+const JOURNALS: u64 = 128 << 20;
+/// Bytes in memory from which on a commit waits for the files to be written.
+const BACKLOG: u64 = 8 * MEMTABLE;
+/// What is written, once or several times, to learn whether there is room again.
+const PROBE: usize = 1 << 20;
+/// Failures of writing in the background after which the files are looked at.
+const SUSPICIOUS: u32 = 3;
+/// Commits after which earlier failures are forgotten.
+const CALM: u32 = 10_000;
 
-/// Where groups are committed to. Tests put one that fails in its place.
-pub(crate) trait Disk: Send {
-    /// Writes and removes records, all or none, and makes that as durable as `durability` says.
-    fn commit(&mut self, changes: &[(Vec<u8>, Option<Vec<u8>>)], durability: Durability) -> Result<(), fjall::Error>;
-    /// Opens it again after an error, since it refuses everything from then on.
-    fn reopen(&mut self) -> Result<(), OpenError>;
-}
-
-/// An open folder.
-pub(crate) struct Folder {
+/// A folder that this process uses.
+pub(crate) struct Place {
     path: PathBuf,
-    /// `None`: it could not be opened again after an error.
-    open: Option<Open>,
+    _lock: File,
 }
 
-struct Open {
-    database: Database,
-    records: Keyspace,
-    quarantine: Keyspace,
+impl Place {
+    /// Locks a folder, or makes it.
+    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
+        let failed = |error| OpenError::io(path, error);
+        check_format(path)?;
+        fs::create_dir_all(path).map_err(failed)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(failed)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::InUse(path.to_owned()),
+            TryLockError::Error(error) => failed(error),
+        })?;
+        if !path.join("format").exists() {
+            write_format(path).map_err(failed)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("db")
+    }
+
+    /// Moves the database aside, under the first number that is free.
+    pub(crate) fn set_aside(&self) -> io::Result<PathBuf> {
+        let mut number = 1;
+        loop {
+            let aside = self.path.join(format!("damaged-{number}"));
+            if !aside.exists() {
+                fs::rename(self.database(), &aside)?;
+                sync_folder(&self.path)?;
+                return Ok(aside);
+            }
+            number += 1;
+        }
+    }
+}
+
+/// Refuses what this version cannot read, and touches nothing.
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    match fs::read_to_string(path.join("format")) {
+        Ok(text) => match text.trim().parse() {
+            Ok(FORMAT) => Ok(()),
+            Ok(found) => Err(OpenError::Format { path: path.to_owned(), found, known: FORMAT }),
+            Err(_) => Err(OpenError::Foreign(path.to_owned())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(OpenError::io(path, error)),
+            // A start that was cut short leaves no more than the lock; a file system of its own has "lost+found".
+            Ok(entries) => {
+                let ours = |name: &std::ffi::OsStr| name == "lock" || name == "format.new" || name == "lost+found";
+                let known = entries.flatten().all(|entry| ours(&entry.file_name()));
+                if known { Ok(()) } else { Err(OpenError::Foreign(path.to_owned())) }
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(OpenError::Foreign(path.to_owned())),
+        Err(error) => Err(OpenError::io(path, error)),
+    }
+}
+
+fn write_format(path: &Path) -> io::Result<()> {
+    let new = path.join("format.new");
+    let mut file = File::create(&new)?;
+    writeln!(file, "{FORMAT}")?;
+    file.sync_all()?;
+    fs::rename(new, path.join("format"))?;
+    sync_folder(path)
+}
+
+/// Makes what happened to the names in a folder survive a power cut, where the system can do that.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// An open database.
+pub(crate) struct Open {
+    pub(crate) database: Database,
+    trees: [Keyspace; 4],
 }
 
 impl Open {
-    fn new(path: &Path) -> Result<Self, OpenError> {
-        let failed = |error| OpenError::new(path, error);
-        let database = Database::builder(path).cache_size(CACHE).worker_threads(1).open().map_err(failed)?;
-        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(failed);
-        let meta = keyspace("meta")?;
-        match meta.get("format").map_err(failed)? {
-            None => {
-                meta.insert("format", FORMAT.to_be_bytes()).map_err(failed)?;
-                database.persist(PersistMode::SyncAll).map_err(failed)?;
-            }
-            Some(found) => match <[u8; 4]>::try_from(&found[..]).map(u32::from_be_bytes) {
-                Ok(FORMAT) => {}
-                Ok(found) => return Err(OpenError::Format { path: path.to_owned(), found, known: FORMAT }),
-                Err(_) => return Err(OpenError::Foreign(path.to_owned())),
-            },
-        }
-        let (records, quarantine) = (keyspace("records")?, keyspace("quarantine")?);
-        Ok(Self { database, records, quarantine })
-    }
-}
-
-impl Folder {
-    /// Opens a folder, or makes it.
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
-        Ok(Self { path: path.to_owned(), open: Some(Open::new(path)?) })
+    pub(crate) fn new(path: &Path) -> Result<Self, fjall::Error> {
+        let database = Database::builder(path)
+            .cache_size(CACHE)
+            .max_journaling_size(JOURNALS)
+            .journal_compression(CompressionType::None)
+            .worker_threads(1)
+            .open()?;
+        let options = || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(MEMTABLE)
+                .data_block_size_policy(BlockSizePolicy::all(16 << 10))
+                .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
+        };
+        let tree = |table: Table| database.keyspace(table.name(), options);
+        let trees = [tree(Table::State)?, tree(Table::Queue)?, tree(Table::Retained)?, tree(Table::Quarantine)?];
+        Ok(Self { database, trees })
     }
 
-    /// Reads all records. With `repair`, what is damaged goes into quarantine, and what nothing refers to is removed.
-    pub(crate) fn load(&self, repair: bool) -> Result<(MemoryStore, Opened), OpenError> {
-        let begun = Instant::now();
-        let failed = |error| OpenError::new(&self.path, error);
-        let mut contents = MemoryStore::new();
-        let mut report = Opened::default();
-        let Some(open) = &self.open else { return Err(OpenError::Damaged(self.path.clone())) };
-        let mut bad = Vec::new();
-        // By kind, so that a part of the tree that cannot be read hides no more than the rest of its kind.
-        for kind in 0..=u8::MAX {
-            for guard in open.records.prefix([kind]) {
-                let (key, value) = match guard.into_inner() {
-                    Ok(pair) => pair,
-                    Err(error) => {
-                        report.lose(Lost { what: format!("records of kind {kind}"), why: error.to_string() });
-                        break;
-                    }
-                };
-                let why = match codec::decode_value(&key, &value) {
-                    Ok((name, record)) => {
-                        if contents.put(&name, record) {
-                            continue;
-                        }
-                        "what it belongs to is lost".to_owned()
-                    }
-                    Err(damage) => damage.to_string(),
-                };
-                report.lose(Lost { what: describe(&key), why });
-                bad.push((key, value));
-            }
-        }
-        let unused = contents.collect();
-        report.collected = unused.len();
-        if repair && !(bad.is_empty() && unused.is_empty()) {
-            let mut batch = open.database.batch().durability(Some(PersistMode::SyncData));
-            for (key, value) in bad {
-                batch.remove(&open.records, key.clone());
-                batch.insert(&open.quarantine, key, value);
-            }
-            for id in unused {
-                batch.remove(&open.records, codec::encode_key(&RecordKey::Message(id)).unwrap_or_default());
-            }
-            batch.commit().map_err(failed)?;
-        }
-        report.quarantined = open.quarantine.len().map_err(failed)?;
-        report.disk_bytes = open.database.disk_space().map_err(failed)?;
-        report.sessions = contents.sessions();
-        report.subscriptions = contents.subscriptions();
-        report.retained = contents.retained();
-        report.entries = contents.entries();
-        report.messages = contents.messages();
-        report.took = begun.elapsed();
-        Ok((contents, report))
+    pub(crate) fn tree(&self, table: Table) -> &Keyspace {
+        &self.trees[table as usize - 1]
     }
-}
 
-impl Disk for Folder {
-    fn commit(&mut self, changes: &[(Vec<u8>, Option<Vec<u8>>)], durability: Durability) -> Result<(), fjall::Error> {
-        let open = self.open.as_ref().ok_or(fjall::Error::Poisoned)?;
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, fjall::Error> {
+        self.tree(table).get(key)
+    }
+
+    pub(crate) fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+        out: &mut Vec<Pair>,
+    ) -> Result<(), fjall::Error> {
+        for guard in self.tree(table).range(from..until).take(limit) {
+            out.push(guard.into_inner()?);
+        }
+        Ok(())
+    }
+
+    /// Writes changes, all or none.
+    pub(crate) fn commit(&self, changes: &[Change], durability: Durability) -> Result<(), fjall::Error> {
+        self.wait_for_room()?;
         let mode = match durability {
             Durability::Memory | Durability::Os => PersistMode::Buffer,
             Durability::Disk => PersistMode::SyncData,
         };
-        let mut batch = open.database.batch().durability(Some(mode));
-        for (key, value) in changes {
+        let mut batch = self.database.batch().durability(Some(mode));
+        for Change { table, key, value } in changes {
             match value {
-                Some(value) => batch.insert(&open.records, key.as_slice(), value.as_slice()),
-                None => batch.remove(&open.records, key.as_slice()),
+                Some(value) => batch.insert(self.tree(*table), key.as_slice(), value.as_slice()),
+                None => batch.remove(self.tree(*table), key.as_slice()),
             }
         }
         batch.commit()
     }
 
-    fn reopen(&mut self) -> Result<(), OpenError> {
-        self.open = None; // releases the lock
-        self.open = Some(Open::new(&self.path)?);
+    /// Waits while files are written more slowly than changes come. The database would wait too, but for ever if writing in
+    /// the background has failed meanwhile.
+    fn wait_for_room(&self) -> Result<(), fjall::Error> {
+        loop {
+            self.database.persist(PersistMode::Buffer)?; // fails once writing in the background has failed
+            let sealed = self.trees.iter().any(|tree| tree.sealed_memtable_count() >= 3 || tree.l0_table_count() >= 16);
+            if !sealed && self.database.write_buffer_size() < BACKLOG {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The database, for all threads that use it.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<RwLock<Option<Open>>>);
+
+impl Shared {
+    pub(crate) fn new(open: Open) -> Self {
+        Self(Arc::new(RwLock::new(Some(open))))
+    }
+
+    /// The database, which stays open as long as the guard lives. `None`: it could not be opened again after an error.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Option<Open>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, with: impl FnOnce() -> Result<Open, OpenError>) -> Result<(), OpenError> {
+        let mut open = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        drop(open.take()); // releases its lock, and ends its threads
+        *open = Some(with()?);
         Ok(())
     }
 }
 
-/// A damaged record for a person.
-fn describe(key: &[u8]) -> String {
-    match codec::decode_key(key) {
-        Some(RecordKey::Session(id)) => format!("the session of {:?}", id.as_str()),
-        Some(RecordKey::Subscription(id, filter)) => {
-            format!("the subscription of {:?} to {:?}", id.as_str(), filter.as_str())
+/// The folder as the disk of a committer.
+pub(crate) struct Folder {
+    place: Arc<Place>,
+    pub(crate) shared: Shared,
+    /// Commits that found that writing in the background had failed, since all was well for a while.
+    pub(crate) background: u32,
+    /// Commits since the last one that failed.
+    calm: u32,
+}
+
+impl Folder {
+    pub(crate) fn new(place: Arc<Place>, open: Open) -> Self {
+        Self { place, shared: Shared::new(open), background: 0, calm: 0 }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, fjall::Error>) -> Result<T, DiskError> {
+        match &*self.shared.read() {
+            Some(open) => work(open).map_err(DiskError::Database),
+            None => Err(DiskError::Database(fjall::Error::Poisoned)),
         }
-        Some(RecordKey::Cursor(id, filter) | RecordKey::Settled(id, filter, _)) => {
-            format!("a part of how far {:?} has read {:?}", id.as_str(), filter.as_str())
-        }
-        Some(RecordKey::Incoming(id, packet)) => {
-            format!("the identifier {} of a QoS 2 message from {:?}", packet.get(), id.as_str())
-        }
-        Some(RecordKey::Message(id)) => format!("message {}", id.0),
-        Some(RecordKey::Log(filter)) => format!("the head of the log of {:?}", filter.as_str()),
-        Some(RecordKey::Entry(filter, at)) => format!("entry {} in the log of {:?}", at.0, filter.as_str()),
-        Some(RecordKey::GroupSettled(filter, at)) => format!("that {:?} is done with entry {}", filter.as_str(), at.0),
-        Some(RecordKey::Outgoing(id, packet)) => {
-            format!("the QoS 2 message {} on its way to {:?}", packet.get(), id.as_str())
-        }
-        Some(RecordKey::Retained(topic)) => format!("the retained message of {:?}", topic.as_str()),
-        Some(RecordKey::Counters) => "the counters".to_owned(),
-        _ => format!("a record with the unknown key {:02x?}", &key[..key.len().min(64)]),
+    }
+
+    /// Whether the disk takes anything: opening the database again while it does not would be for nothing. Writing in the
+    /// background takes more at once than a commit.
+    fn probe(&self) -> io::Result<()> {
+        let path = self.place.path().join("probe");
+        let tried = File::create(&path).and_then(|mut file| {
+            let (zeros, count) = (vec![0; PROBE], if self.background > 0 { 2 * MEMTABLE / PROBE as u64 } else { 1 });
+            for _ in 0..count {
+                file.write_all(&zeros)?;
+            }
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        tried.and(removed)
     }
 }
 
-/// Whether a record with this key can be kept.
-pub(crate) fn fits(key: &[u8]) -> bool {
-    key.len() <= MAX_KEY
+impl Disk for Folder {
+    fn readable(&self) -> bool {
+        self.shared.read().is_some()
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Slice>, DiskError> {
+        self.with(|open| open.get(table, key))
+    }
+
+    fn range(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+        out: &mut Vec<Pair>,
+    ) -> Result<(), DiskError> {
+        self.with(|open| open.range(table, from, until, limit, out))
+    }
+
+    fn last(&self, table: Table, from: &[u8], until: &[u8]) -> Result<Option<Pair>, DiskError> {
+        self.with(|open| open.tree(table).range(from..until).next_back().map(fjall::Guard::into_inner).transpose())
+    }
+
+    fn commit(&mut self, changes: &[Change], durability: Durability) -> Result<(), DiskError> {
+        let done = self.with(|open| open.commit(changes, durability));
+        match &done {
+            Ok(()) => self.calm += 1,
+            Err(DiskError::Database(fjall::Error::Poisoned)) => (self.background, self.calm) = (self.background + 1, 0),
+            Err(_) => self.calm = 0,
+        }
+        if self.calm == CALM {
+            (self.background, self.calm) = (0, 0);
+        }
+        done
+    }
+
+    fn revive(&mut self) -> Result<(), DiskError> {
+        let path = self.place.path();
+        self.probe().map_err(|error| DiskError::Open(OpenError::io(path, error)))?;
+        let suspicious = self.background >= SUSPICIOUS;
+        let replaced = self.shared.replace(|| opening::reopen(&self.place, suspicious));
+        if suspicious {
+            self.background = 1;
+        }
+        replaced.map_err(DiskError::Open)
+    }
 }

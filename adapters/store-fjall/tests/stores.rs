@@ -1,8 +1,6 @@
 //! The contract, passed by a store in memory and by fjall.
-mod contract;
-
-use contract::Harness;
-use mqtt_session::broker::{Completion, MemoryStore, StoreBatch};
+use mqtt_session::broker::{Completion, Contents, LoadRequest, MemoryStore, StoreBatch};
+use mqtt_store_contract::Harness;
 use mqtt_store_fjall::{Durability, FjallStore, OpenError};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -23,17 +21,21 @@ impl Harness for InMemory {
         self.1.push_back(Completion::Stored { upto: batch.seq });
     }
 
+    fn load(&mut self, request: LoadRequest) {
+        self.1.push_back(Completion::Loaded(self.0.load(&request)));
+    }
+
     fn answer(&mut self) -> Completion {
         self.1.pop_front().unwrap()
     }
 
-    fn reopen(&mut self) -> MemoryStore {
-        self.0.collect();
-        self.0.clone()
+    fn reopen(self) -> (Self, Contents) {
+        let contents = self.0.contents();
+        (self, contents)
     }
 
-    fn crashed(&mut self) -> MemoryStore {
-        self.0.clone()
+    fn crash(self) -> (Self, Contents) {
+        self.reopen()
     }
 }
 
@@ -41,7 +43,10 @@ impl Harness for InMemory {
 fn folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("store-{}-{number}", std::process::id()));
+    // In memory where that is possible: what is tested here is no disk.
+    let memory = PathBuf::from("/dev/shm");
+    let place = if memory.is_dir() { memory } else { PathBuf::from(env!("CARGO_TARGET_TMPDIR")) };
+    let path = place.join(format!("store-{}-{number}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path); // of an earlier process with the same number
     path
 }
@@ -66,8 +71,8 @@ struct Fjall {
 }
 
 impl Fjall {
-    fn open(path: PathBuf, durability: Durability) -> (Self, MemoryStore) {
-        let (mut store, contents, report) = FjallStore::open(&path, durability).unwrap();
+    fn open(path: PathBuf) -> (Self, Contents) {
+        let (mut store, contents, report) = FjallStore::open(&path, Durability::Os).unwrap();
         assert_eq!(report.lost, []);
         let (sender, answers) = channel();
         store.start(move |completion| drop(sender.send(completion))).unwrap();
@@ -77,33 +82,46 @@ impl Fjall {
 
 impl Harness for Fjall {
     fn create() -> Self {
-        Self::open(folder(), Durability::Os).0
+        Self::open(folder()).0
     }
 
     fn write(&mut self, batch: StoreBatch) {
         self.store.as_mut().unwrap().write(batch);
     }
 
+    fn load(&mut self, request: LoadRequest) {
+        self.store.as_mut().unwrap().load(request);
+    }
+
     fn answer(&mut self) -> Completion {
         self.answers.recv_timeout(Duration::from_mins(1)).unwrap()
     }
 
-    fn reopen(&mut self) -> MemoryStore {
+    fn reopen(mut self) -> (Self, Contents) {
         drop(self.store.take());
-        let (store, contents) = Self::open(self.path.clone(), Durability::Os);
-        let path = std::mem::take(&mut self.path);
-        *self = store;
-        drop(path);
-        contents
+        Self::open(std::mem::take(&mut self.path))
     }
 
-    fn crashed(&mut self) -> MemoryStore {
+    fn crash(self) -> (Self, Contents) {
         let place = folder();
         copy(&self.path, &place);
-        let (copy, contents) = Self::open(place, Durability::Os);
-        drop(copy);
-        contents
+        Self::open(place)
     }
+
+    /// A journal, which is used again when it is full.
+    const KEPT: u64 = 66 << 20;
+
+    fn bytes(&mut self) -> Option<u64> {
+        Some(size(&self.path))
+    }
+}
+
+/// Bytes of the files in a folder, holes left out.
+fn size(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    let entries = entries.flatten().filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)));
+    entries.map(|(path, metadata)| if metadata.is_dir() { size(&path) } else { metadata.blocks() * 512 }).sum()
 }
 
 impl Drop for Fjall {
@@ -117,12 +135,12 @@ impl Drop for Fjall {
 
 #[test]
 fn in_memory() {
-    contract::holds::<InMemory>();
+    mqtt_store_contract::holds::<InMemory>();
 }
 
 #[test]
 fn fjall() {
-    contract::holds::<Fjall>();
+    mqtt_store_contract::holds::<Fjall>();
 }
 
 #[test]

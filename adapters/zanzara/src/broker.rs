@@ -8,8 +8,8 @@ use crate::logging;
 use crate::signals::{Signals, Wish};
 use crate::storage;
 use mqtt_tokio::broker::{
-    Broker, BrokerHandle, ClientCertificates, Endpoint, Files, IdentityFrom, Loaded, Port, PortSettings, Scheme,
-    ServerTls, StartError,
+    Broker, BrokerHandle, ClientCertificates, Endpoint, Files, IdentityFrom, LoadedCertificates, Port, PortSettings,
+    Scheme, ServerTls, StartError,
 };
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -38,11 +38,7 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
     // It waits for signals and runs hooks; the work is done on the shards' own threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::run)?;
     runtime.block_on(async {
-        let mut config = file.config();
-        if data.is_some() {
-            storage::limit(&mut config);
-        }
-        let mut builder = Broker::builder(config);
+        let mut builder = Broker::builder(file.config());
         let mut kept = "Messages are kept in memory.\n".to_owned();
         if let Some(dir) = data {
             let (store, contents, found) = storage::open(dir, durability)?;
@@ -185,12 +181,12 @@ fn reload(broker: &BrokerHandle) {
 }
 
 /// Days until a certificate ends; negative afterwards.
-fn days_left(loaded: &Loaded) -> Option<i64> {
+fn days_left(loaded: &LoadedCertificates) -> Option<i64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Some((loaded.not_after?.cast_signed() - now.cast_signed()).div_euclid(24 * 3600))
 }
 
-fn has_expired(loaded: &Loaded) -> bool {
+fn has_expired(loaded: &LoadedCertificates) -> bool {
     days_left(loaded).is_some_and(|days| days < 0)
 }
 

@@ -37,7 +37,7 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
-    /// Look into a folder of --data while no broker uses it.
+    /// Look into a folder of --data while no broker uses it, or move what is in it.
     #[command(subcommand)]
     Store(StoreCommand),
     /// Load a broker, this one or any other, and check what it does; exit code 1 if something was lost, repeated or out of order
@@ -56,6 +56,20 @@ pub(crate) enum StoreCommand {
     Stats {
         /// The folder.
         dir: PathBuf,
+    },
+    /// Write everything in it as lines of JSON; see docs/storage.md.
+    Export {
+        /// The folder.
+        dir: PathBuf,
+        /// A new file [default: standard output]
+        file: Option<PathBuf>,
+    },
+    /// Read such lines into a new folder.
+    Import {
+        /// The folder; made if it is not there.
+        dir: PathBuf,
+        /// The file [default: standard input]
+        file: Option<PathBuf>,
     },
 }
 

@@ -71,8 +71,9 @@ fn a_flow_can_have_a_duration_and_tells_what_the_broker_costs() {
     let pid = broker.running.child.id();
     let (json, check) = sound(&broker, &format!("point-to-point --pairs 2 -d 200ms --warm-up 50ms --pid {pid}"));
     assert!(check["delivered"].as_u64().unwrap() > 0);
+    sound(&broker, "fan-out --subscribers 3 -d 200ms --frozen 2 --rate 1000 -q 1");
     let expected: &[&str] = if cfg!(target_os = "linux") {
-        &["delivered", "published", "broker CPU", "load CPU"]
+        &["delivered", "published", "broker CPU", "load CPU", "broker memory"]
     } else {
         &["delivered", "published"]
     };
@@ -133,7 +134,7 @@ fn people_get_a_table() {
 }
 
 /// A broker for one pair and QoS 0 that passes on what its `plan` makes of the number of a message.
-fn cheat(plan: fn(u64) -> &'static [i64]) -> String {
+fn cheat(plan: fn(u64) -> &'static [usize]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     thread::spawn(move || {
@@ -152,7 +153,7 @@ fn cheat(plan: fn(u64) -> &'static [i64]) -> String {
             past.push(publish);
             let number = past.len() - 1;
             for back in plan(number as u64) {
-                subscriber.write_all(&past[number - *back as usize]).unwrap();
+                subscriber.write_all(&past[number - back]).unwrap();
             }
         }
     });
@@ -180,7 +181,7 @@ fn packet(stream: &mut TcpStream) -> Vec<u8> {
 #[test]
 fn a_broker_that_loses_repeats_or_mixes_is_found_out() {
     // Each names the messages to send at a message, by how far back they are.
-    type Plan = fn(u64) -> &'static [i64];
+    type Plan = fn(u64) -> &'static [usize];
     let plans: [(&str, u64, Plan); 4] = [
         ("", 0, |_| &[0]),
         ("lost", 1, |number| if number == 5 { &[] } else { &[0] }),
@@ -215,6 +216,8 @@ fn what_cannot_be_measured_has_a_code_and_a_reason() {
         ("offline -q 0", 2, "use 1 or 2"),
         ("subscriptions --clients 5", 2, "--exact"),
         ("subscriptions --topics 5", 2, "do not go with"),
+        ("shared --frozen 1", 2, "--frozen"),
+        ("fan-in -V 5 -q 1 --window 30000", 1, "the broker takes"),
     ] {
         let (found, _, errors) = bench(&broker.port, arguments);
         assert_eq!(found, Some(code), "{arguments}: {errors}");

@@ -27,8 +27,17 @@ pub struct Config {
     pub sys_interval: Duration,
     /// Which [`Event`](super::Event)s are reported. Default: connections and subscriptions, no messages.
     pub events: EventMask,
-    /// Bytes of queued messages (logs, groups and sessions) above which the oldest of the queue that grows are
-    /// dropped and counted. Default 1 GiB.
+    /// Bytes of messages that are held in memory: in logs, groups and sessions, retained, read back from the store, and on
+    /// their way to clients. Default 1 GiB. When it is used up, in this order: older entries of logs stay in the store alone,
+    /// where there is one that can be [read from](super::Broker::restore); clients get one message at a time; the oldest of
+    /// the queue that grows are dropped and counted, or what comes is; a retained message is refused with Quota exceeded
+    /// (0x97). Of the whole, an eighth is for what is read back, a quarter for what is on its way.
+    ///
+    /// A message counts once for each queue or client that has it. One message for each client, and one that is read back and
+    /// larger than its share, may come on top.
+    pub max_memory_bytes: u64,
+    /// Bytes of queued messages (logs, groups and sessions), in memory or in the store, above which the oldest of the queue
+    /// that grows are dropped and counted. Default 64 GiB.
     pub max_queued_bytes: u64,
     /// Retained messages; a further topic is refused with Quota exceeded (0x97). Default 10,000,000.
     pub max_retained_messages: usize,
@@ -170,7 +179,8 @@ impl Default for Config {
             shared_strategy: SharedStrategy::default(),
             sys_interval: Duration::from_secs(10),
             events: EventMask::default(),
-            max_queued_bytes: 1 << 30,
+            max_memory_bytes: 1 << 30,
+            max_queued_bytes: 64 << 30,
             max_retained_messages: 10_000_000,
             max_connections: 1_000_000,
             max_sessions: 10_000_000,

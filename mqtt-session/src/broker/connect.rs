@@ -3,6 +3,7 @@
 //! Invariants: a refused CONNECT changes nothing [MQTT-3.1.4-6]; a session moves from one connection to the next in one step.
 use super::connection::{Admission, Connection, Fault, ParkedPacket, Phase, Reply};
 use super::io::{Action, AuthOutcome, AuthStage, Authenticate, RequestId};
+use super::log::Unread;
 use super::publish::exceeds;
 use super::session::{Inflight, Session};
 use super::timers::Timer;
@@ -402,7 +403,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(session_slot) else { return };
         let logs: alloc::vec::Vec<u32> = session.cursors.keys().copied().collect();
         for log in logs {
-            session.lag(log, MessageId::default());
+            session.lag(log, Unread::After(MessageId::default()));
             if let Some(log) = self.logs.get_mut(log) {
                 log.online.insert(session_slot);
             }

@@ -37,6 +37,8 @@ pub(super) struct Connection {
     /// Whether CONNACK was sent: nothing goes either way before.
     pub(super) announced: bool,
     pub(super) tx: TxQueue,
+    /// How many of its bytes the broker counts as held.
+    pub(super) tx_counted: usize,
     /// Replies that wait for the store, oldest first.
     pub(super) gate: VecDeque<Gated>,
     /// How many of them are PUBLISH packets.
@@ -169,6 +171,7 @@ impl Connection {
             reauthenticating: false,
             auth_request: None,
             told_writable: false,
+            tx_counted: 0,
         }
     }
 

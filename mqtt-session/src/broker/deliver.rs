@@ -4,8 +4,10 @@
 //! that [MQTT-3.3.4-10]; what is on its way is sent again in its first order after a reconnect [MQTT-4.6.0-1]; a session
 //! pulls only while its socket has room.
 use super::connection::{Connection, Reply, ack};
-use super::log::Entry;
+use super::loads::{Found, Loads, Reader};
+use super::log::{Entry, Log, Place, Unread};
 use super::session::{Head, Inflight, Origin, Pending, Session, Stage, Subscription};
+use super::slab::Slab;
 use super::{Broker, DropReason, Event, Message, MessageId, StoreOp};
 use crate::Instant;
 use alloc::sync::Arc;
@@ -103,6 +105,11 @@ impl Broker {
     pub(super) fn sent_publish(&mut self, conn_slot: u32) {
         self.stats.packets_sent += 1;
         self.stats.publish_sent += 1;
+        if let Some(conn) = self.connections.get_mut(conn_slot) {
+            let len = conn.tx.len();
+            self.under_way_bytes += (len - conn.tx_counted) as u64; // what is written only grows until it is sent
+            conn.tx_counted = len;
+        }
         self.tell_writable(conn_slot);
     }
 
@@ -119,10 +126,7 @@ impl Broker {
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let Some(id) = session.allocate_id() else {
             // 65,535 are on their way: more than the credit that any connection has.
-            self.stats.queued += 1;
-            self.stats.queued_bytes += message.cost();
-            session.push_pending(Pending { message, head });
-            return;
+            return self.push_pending(slot, Pending { message, head });
         };
         let expiry = expiry_left(message.expires_at, self.now);
         // What follows a PUBLISH that waits for the store waits behind it, so that nothing is overtaken.
@@ -143,24 +147,30 @@ impl Broker {
         }
         let (unstored, kept) = (head.origin == Origin::Pushed, message.clone());
         let record = tracked.then(|| {
-            let group = match head.origin {
-                Origin::Group(group, _) => self.groups.get(group).map(|group| group.filter.clone()),
-                _ => None,
+            let filter = |log: &u32| self.logs.get(*log).map(|log| log.filter.clone());
+            let places = match &head.origin {
+                Origin::Pushed => Vec::new(),
+                Origin::Logs(places) => places.iter().filter_map(|(log, at)| Some((filter(log)?, *at))).collect(),
+                Origin::Group(group, at) => {
+                    self.groups.get(*group).map(|group| (group.filter.clone(), *at)).into_iter().collect()
+                }
             };
-            (group, head.retain, head.identifiers.as_slice().to_vec())
+            (places, head.retain, head.identifiers.as_slice().to_vec())
         });
         conn.sending += 1;
         conn.resent += 1;
-        session.inflight.push_back(Inflight { id, message, message_id, head, stage: Stage::Published, counted: true });
+        let inflight = Inflight { id, message, message_id, head, stage: Stage::Published, counted: true };
         self.stats.inflight += 1;
+        self.under_way_bytes += inflight.message.cost();
+        session.inflight.push_back(inflight);
         if let Some(bytes) = detour {
             conn.gated_publishes += 1;
-            if let Some((group, retain, identifiers)) = record {
+            if let Some((places, retain, identifiers)) = record {
                 let client_id = session.client_id.clone();
                 if unstored {
                     self.store.push(StoreOp::Message(message_id, kept));
                 }
-                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, group, retain, identifiers });
+                self.store.push(StoreOp::Outgoing { client_id, id, message: message_id, places, retain, identifiers });
             }
             let due = self.store.due();
             self.reply(conn_slot, due, Reply::Publish(bytes.freeze()));
@@ -192,6 +202,14 @@ impl Broker {
                 self.serve_group(group);
             }
         }
+        if self.has_loads_to_start() {
+            self.start_loads();
+        }
+    }
+
+    /// Whether a client may get one more QoS 1 or 2 message: as its window allows, and one at a time when much is on its way.
+    pub(super) fn has_credit(&self, conn: &Connection) -> bool {
+        conn.has_credit() && !(self.is_crowded() && (conn.sending > 0 || !conn.tx.is_empty()))
     }
 
     /// Bytes that may wait for a socket while a session pulls.
@@ -210,13 +228,18 @@ impl Broker {
             if !conn.is_active() || conn.tx.len() >= most {
                 return; // `transmitted` wakes it again
             }
+            if session.gaps.is_some() && !self.fill_gaps(slot) {
+                return; // what it waits for wakes it
+            }
+            let Some(session) = self.sessions.get(slot) else { return };
+            let Some(conn) = self.connections.get(conn_slot) else { return };
             if conn.resent < session.inflight.len() {
                 if !self.send_again(slot, conn_slot) {
                     return;
                 }
                 continue;
             }
-            let credit = conn.has_credit();
+            let credit = self.has_credit(conn);
             let progress = (credit && self.pull_pending(slot, conn_slot))
                 || self.pull_retained(slot, conn_slot, credit, &mut looks)
                 || (credit && self.pull_logs(slot, conn_slot));
@@ -229,7 +252,7 @@ impl Broker {
 
     /// Sends the next message that was on its way when the last connection ended [MQTT-4.4.0-1].
     fn send_again(&mut self, slot: u32, conn_slot: u32) -> bool {
-        let now = self.now;
+        let (now, crowded) = (self.now, self.is_crowded());
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return false };
         if !conn.released_again {
@@ -242,7 +265,7 @@ impl Broker {
             conn.resent += 1; // PUBREL was sent
             return true;
         }
-        if !conn.has_credit() {
+        if !conn.has_credit() || (crowded && conn.sending > 0) {
             return false;
         }
         let expiry = expiry_left(inflight.message.expires_at, now);
@@ -251,6 +274,7 @@ impl Broker {
         if !write_publish(conn, &inflight.message.shared(), id, true, &inflight.head, expiry) {
             let (id, qos, origin) = (inflight.id, inflight.head.qos, inflight.head.origin.clone());
             let name = session.name.clone();
+            self.under_way_bytes -= inflight.message.cost();
             session.inflight.remove(index);
             self.stats.inflight -= 1;
             if session.durable && qos == QoS::ExactlyOnce {
@@ -289,8 +313,7 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(slot) else { return false };
         let Some(Pending { message, head }) = session.pop_pending() else { return false };
         let name = session.name.clone();
-        self.stats.queued -= 1;
-        self.stats.queued_bytes -= message.cost();
+        self.note_dequeued(1, message.cost());
         if message.is_expired(self.now) {
             self.count_dropped(DropReason::Expired, &name, 1); // [MQTT-3.3.2-5]
         } else {
@@ -378,20 +401,45 @@ impl Broker {
         let mut places = Vec::new();
         let mut head = Head::default();
         let mut wanted = false;
+        let mut missed = 0;
         let mut entry: Option<Entry> = None;
         while let Some((id, key)) = self.first_unread(slot)
             && entry.as_ref().is_none_or(|entry| entry.id == id)
         {
             let Some(session) = self.sessions.get_mut(slot) else { return false };
             let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { return false };
-            let Some(here) = log.get(cursor.next) else { return false };
+            if entry.is_none() {
+                entry = match log.read(cursor.next) {
+                    Place::Entry(entry) => Some(entry.clone()),
+                    Place::Spilled => match self.loads.find(key, log, cursor.next) {
+                        Found::Entry(entry) => Some(entry),
+                        Found::Lost => {
+                            cursor.unread = Unread::After(id); // it was there, and gave way, and is lost now
+                            return true;
+                        }
+                        Found::Unknown => {
+                            self.loads.want(key, log, cursor.next, Some(Reader::Session(slot)));
+                            return false;
+                        }
+                    },
+                    Place::End => return false,
+                };
+            }
+            let Some(here) = &entry else { return false };
+            missed += log.missed_before(cursor.next);
             cursor.unacked.push_back(cursor.next);
             places.push((key, cursor.next));
             cursor.next = cursor.next.forward(1);
             session.lagging.pop_first();
-            cursor.lagging = log.get(cursor.next).map(|next| next.id);
-            session.lagging.extend(cursor.lagging.map(|next| (next, key)));
-            entry = Some(here.clone());
+            cursor.unread = match log.read(cursor.next) {
+                Place::Entry(next) => Unread::At(next.id),
+                Place::End => Unread::Nothing,
+                Place::Spilled => match self.loads.find(key, log, cursor.next) {
+                    Found::Entry(next) => Unread::At(next.id),
+                    Found::Lost | Found::Unknown => Unread::After(id),
+                },
+            };
+            session.lagging.extend(cursor.unread.bound().map(|bound| (bound, key)));
             let Some(subscription) = session.subscriptions.get(&log.filter) else { continue };
             let options = subscription.options;
             if !(options.no_local && here.message.publisher.as_ref() == Some(&session.name)) {
@@ -405,6 +453,7 @@ impl Broker {
         let Some(entry) = entry else { return false };
         wanted |= add_pushed(session, &entry.message, &mut head);
         let name = session.name.clone();
+        self.count_dropped(DropReason::QueueFull, &name, missed);
         if !wanted || entry.message.is_expired(self.now) {
             if wanted {
                 self.count_dropped(DropReason::Expired, &name, 1); // [MQTT-3.3.2-5]
@@ -421,13 +470,24 @@ impl Broker {
         true
     }
 
-    /// The oldest unread message of a session's logs, and a log that has it. Notes what was lost to limits; forgets logs
-    /// that are read to their end.
+    /// The oldest unread message of a session's logs, and a log that has it. Notes what was lost to limits or by the store;
+    /// forgets logs that are read to their end. `None`, too, while a log has to be loaded that may have an older one.
     fn first_unread(&mut self, slot: u32) -> Option<(MessageId, u32)> {
-        let session = self.sessions.get_mut(slot)?;
+        loop {
+            match self.find_unread(slot) {
+                Ok(first) => return first,
+                Err(key) => self.step_over(slot, key),
+            }
+        }
+    }
+
+    /// As [`Broker::first_unread`]; an error is a log whose next entry the store has lost.
+    fn find_unread(&mut self, slot: u32) -> Result<Option<(MessageId, u32)>, u32> {
+        let Some(session) = self.sessions.get_mut(slot) else { return Ok(None) };
         let mut lost = 0;
         let mut first = None;
-        while let Some((noted, key)) = session.lagging.first().copied() {
+        let mut missing = None;
+        while let Some(((noted, _), key)) = session.lagging.first().copied() {
             let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else {
                 session.lagging.pop_first();
                 continue;
@@ -435,23 +495,73 @@ impl Broker {
             if cursor.next < log.start() {
                 lost += log.start().0 - cursor.next.0;
                 cursor.next = log.start();
+                cursor.unread = Unread::After(noted);
                 let settled = cursor.settled();
                 log.move_cursor(cursor.acked, settled);
                 cursor.acked = settled;
             }
-            cursor.lagging = log.get(cursor.next).map(|entry| entry.id);
-            if cursor.lagging == Some(noted) {
+            let unread = match log.read(cursor.next) {
+                Place::Entry(entry) => Unread::At(entry.id),
+                Place::End => Unread::Nothing,
+                Place::Spilled if cursor.unread == Unread::At(noted) => cursor.unread, // it was seen before
+                Place::Spilled => match self.loads.find(key, log, cursor.next) {
+                    Found::Entry(entry) => Unread::At(entry.id),
+                    Found::Lost => {
+                        missing = Some(key);
+                        break;
+                    }
+                    Found::Unknown => {
+                        ask_for_all(session, &self.logs, &mut self.loads, slot);
+                        break;
+                    }
+                },
+            };
+            let exact = cursor.unread == unread && unread == Unread::At(noted);
+            cursor.unread = unread;
+            if exact {
                 first = Some((noted, key));
                 break;
             }
             session.lagging.pop_first();
-            session.lagging.extend(cursor.lagging.map(|next| (next, key)));
+            session.lagging.extend(unread.bound().map(|bound| (bound, key)));
         }
         if lost > 0 {
             let name = session.name.clone();
             self.count_dropped(DropReason::QueueFull, &name, lost);
         }
-        first
+        missing.map_or(Ok(first), Err)
+    }
+
+    /// Passes by entries that the store has lost: they read as messages that have expired.
+    fn step_over(&mut self, slot: u32, key: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
+        let begun = cursor.next;
+        while matches!(log.read(cursor.next), Place::Spilled)
+            && matches!(self.loads.find(key, log, cursor.next), Found::Lost)
+        {
+            cursor.next = cursor.next.forward(1);
+        }
+        let (name, count) = (session.name.clone(), cursor.next.0 - begun.0);
+        self.settle_cursor(slot, key);
+        self.count_dropped(DropReason::Expired, &name, count);
+    }
+}
+
+/// Logs that a session asks for at once.
+const LOADS_AT_ONCE: usize = 16;
+
+/// A session that has to load a log before it can go on has the others loaded meanwhile that it will have to.
+fn ask_for_all(session: &Session, logs: &Slab<Log>, loads: &mut Loads, slot: u32) {
+    for (_, key) in session.lagging.iter().take(LOADS_AT_ONCE) {
+        let (Some(cursor), Some(log)) = (session.cursors.get(key), logs.get(*key)) else { continue };
+        if cursor.next >= log.start()
+            && matches!(log.read(cursor.next), Place::Spilled)
+            && matches!(cursor.unread, Unread::After(_))
+            && matches!(loads.find(*key, log, cursor.next), Found::Unknown)
+        {
+            loads.want(*key, log, cursor.next, Some(Reader::Session(slot)));
+        }
     }
 }
 

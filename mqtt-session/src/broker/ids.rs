@@ -46,8 +46,14 @@ impl PacketIds {
         }
         let mut id = self.next;
         while self.free < u16::MAX && !is_used(id) {
-            self.free += 1;
-            id = id.next();
+            let whole_word = id.get().is_multiple_of(64) && used[usize::from(id.get() / 64)] == 0;
+            if whole_word && self.free <= u16::MAX - 64 {
+                self.free += 64;
+                id = PacketId::new(id.get().wrapping_add(64)).unwrap_or(PacketId::MIN); // around, past 0
+            } else {
+                self.free += 1;
+                id = id.next();
+            }
         }
         Some(())
     }
@@ -74,6 +80,17 @@ mod tests {
         }
         let round: Vec<u16> = (0..5).map(|_| ids.allocate(held.iter().copied()).unwrap().get()).collect();
         assert_eq!(round, [3, 4, 5, 6, 8]);
+    }
+
+    #[test]
+    fn a_run_ends_before_the_next_in_use() {
+        // [MQTT-2.2.1-3]: whatever word of the table it stands in, and around the end
+        let held = [63, 64, 700, 1024, 65_471, u16::MAX];
+        let free: Vec<u16> = (1..=u16::MAX).filter(|value| !held.contains(value)).collect();
+        let mut ids = PacketIds::default();
+        for expected in free.iter().chain(&free) {
+            assert_eq!(ids.allocate(held.iter().copied().map(id)), Some(id(*expected)));
+        }
     }
 
     #[test]

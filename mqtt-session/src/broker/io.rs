@@ -1,7 +1,7 @@
 //! What goes into and comes out of a broker besides bytes.
 //!
 //! Invariant: an outside decision is a value that comes back as a [`Completion`]; the machine never waits inside a call.
-use super::{Grant, Message, StoreBatch, StoreSeq};
+use super::{Grant, LoadRequest, Loaded, Message, Position, StoreBatch, StoreSeq};
 use alloc::string::String;
 use alloc::sync::Arc;
 use bytes::Bytes;
@@ -87,6 +87,9 @@ pub enum Request {
     },
     /// Keep these changes. Answer with [`Completion::Stored`] or [`Completion::StoreFailed`].
     Store(StoreBatch),
+    /// Read this part of a log. Answer with [`Completion::Loaded`] or [`Completion::LoadFailed`], in any order and at any time:
+    /// whoever reads the log waits. Only a broker that was [restored](super::Broker::restore) asks.
+    Load(LoadRequest),
 }
 
 /// One step of an authentication (sections 3.1.4 and 4.12).
@@ -178,6 +181,15 @@ pub enum Completion {
     StoreFailed {
         /// The batch.
         seq: StoreSeq,
+    },
+    /// To [`Request::Load`].
+    Loaded(Loaded),
+    /// To [`Request::Load`]: it could not be read now. The broker asks again after a while.
+    LoadFailed {
+        /// Of the request.
+        filter: TopicFilter,
+        /// Of the request.
+        from: Position,
     },
 }
 
@@ -291,6 +303,15 @@ pub enum Event {
         client_id: ClientId,
         /// The message.
         message: Arc<Message>,
+    },
+    /// The store could not give a part of a log. Whoever reads it waits; reported whatever the mask says.
+    LoadFailed {
+        /// Names the log.
+        filter: TopicFilter,
+        /// How many times in a row.
+        failures: u32,
+        /// After which time it is asked again.
+        pause: Duration,
     },
     /// Messages did not reach a client.
     Dropped {

@@ -80,6 +80,7 @@ impl Broker {
         let id = self.next_message();
         // [MQTT-3.1.2-14], [MQTT-3.1.2-15]: retained or not, as the Will says
         let mut outgoing = Outgoing::new(shared, will.qos, will.retain, expires_at, Some(publisher), id);
+        outgoing.on_top = true;
         if self.retain(&mut outgoing).is_ok() {
             self.route(&mut outgoing);
         }
@@ -103,8 +104,8 @@ impl Broker {
         let Some(session) = self.sessions.remove(slot) else { return };
         self.by_client_id.remove(&session.client_id);
         self.stats.inflight -= session.inflight.len() as u64;
-        self.stats.queued -= session.pending.len() as u64;
-        self.stats.queued_bytes -= session.pending_bytes;
+        self.under_way_bytes -= session.inflight.iter().map(|inflight| inflight.message.cost()).sum::<u64>();
+        self.note_dequeued(session.pending.len() as u64, session.pending_bytes);
         if let Some(at) = session.expires_at {
             self.timers.disarm(at, Timer::SessionExpiry(slot));
         }

@@ -1,10 +1,12 @@
 //! Logs: the messages of one durable filter or shared group, appended once however many sessions wait for them (section 4.5).
 //!
 //! Invariants: positions grow by one; entries before the slowest acknowledged cursor are trimmed; beyond the limits the
-//! oldest entry gives way, and a cursor that was behind it learns so when it reads.
-use super::{Message, MessageId, Position};
+//! oldest entry gives way, and a cursor that was behind it learns so when it reads. The newest entries are in memory, from
+//! `resident` on; of those before, which the store has, only number and bytes are known here (see `loads.rs`).
+use super::{LogHead, Message, MessageId, Position};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use mqtt_proto::TopicFilter;
 
 /// One entry of a log.
@@ -21,6 +23,30 @@ pub(super) struct Entry {
 pub(super) struct Removed {
     pub(super) entries: u64,
     pub(super) bytes: u64,
+    /// The part of `bytes` that was in memory.
+    pub(super) freed: u64,
+    /// The part of `entries` that was not.
+    pub(super) spilled: u64,
+}
+
+impl Removed {
+    pub(super) fn add(&mut self, more: &Self) {
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+        self.freed += more.freed;
+        self.spilled += more.spilled;
+    }
+}
+
+/// What stands at a place of a log.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// An entry in memory.
+    Entry(&'a Entry),
+    /// An entry that only the store has.
+    Spilled,
+    /// Nothing: the log ends before it.
+    End,
 }
 
 /// An append-only sequence of messages with many readers.
@@ -32,10 +58,18 @@ pub(super) struct Log {
     pub(super) online: BTreeSet<u32>,
     /// Position of the first entry.
     start: Position,
-    entries: VecDeque<Entry>,
-    bytes: u64,
+    /// Position of the first entry of `tail`.
+    resident: Position,
+    tail: VecDeque<Entry>,
+    /// Bytes of the entries before `resident`, and of those in `tail`.
+    spilled_bytes: u64,
+    tail_bytes: u64,
     /// How many cursors have acknowledged everything before each position.
     cursors: BTreeMap<Position, u32>,
+    /// How many messages found no room, each before the entry at a position.
+    holes: Vec<(Position, u64)>,
+    /// Where it stands in [`Largest`](super::loads::Largest).
+    pub(super) rank: u8,
 }
 
 impl Position {
@@ -49,7 +83,23 @@ impl Log {
     /// An empty log that begins at `start`: later than any log before it under the same key, so that a late
     /// acknowledgment cannot hit an entry that it does not mean.
     pub(super) fn new(filter: TopicFilter, start: Position) -> Self {
-        Self { filter, online: BTreeSet::new(), start, entries: VecDeque::new(), bytes: 0, cursors: BTreeMap::new() }
+        Self::spilled(filter, &LogHead { start, end: start, bytes: 0 })
+    }
+
+    /// A log whose entries the store has.
+    pub(super) fn spilled(filter: TopicFilter, head: &LogHead) -> Self {
+        Self {
+            filter,
+            online: BTreeSet::new(),
+            start: head.start,
+            resident: head.end,
+            tail: VecDeque::new(),
+            spilled_bytes: head.bytes,
+            tail_bytes: 0,
+            cursors: BTreeMap::new(),
+            holes: Vec::new(),
+            rank: 0,
+        }
     }
 
     /// Position of the first entry.
@@ -57,48 +107,123 @@ impl Log {
         self.start
     }
 
+    /// Position of the first entry that is in memory.
+    pub(super) fn resident(&self) -> Position {
+        self.resident
+    }
+
     /// Position that the next entry will have.
     pub(super) fn end(&self) -> Position {
-        self.start.forward(self.entries.len() as u64)
+        self.resident.forward(self.tail.len() as u64)
     }
 
     /// Moves an empty log up to a reader that is further on: what is appended next must not lie behind it.
     pub(super) fn begin_at(&mut self, at: Position) {
-        if self.entries.is_empty() {
+        if self.len() == 0 {
             self.start = self.start.max(at);
+            self.resident = self.start;
         }
     }
 
     /// Number of entries.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    pub(super) fn len(&self) -> u64 {
+        self.end().0 - self.start.0
+    }
+
+    /// Number of entries that only the store has.
+    pub(super) fn spilled_len(&self) -> u64 {
+        self.resident.0 - self.start.0
     }
 
     /// Bytes of the messages.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.spilled_bytes + self.tail_bytes
     }
 
-    /// The entry at a position that lies between start and end.
-    pub(super) fn get(&self, at: Position) -> Option<&Entry> {
-        self.entries.get(usize::try_from(at.0.checked_sub(self.start.0)?).ok()?)
+    /// Bytes of the messages that are in memory.
+    pub(super) fn tail_bytes(&self) -> u64 {
+        self.tail_bytes
+    }
+
+    /// Bytes of the messages that only the store has.
+    pub(super) fn spilled_bytes(&self) -> u64 {
+        self.spilled_bytes
+    }
+
+    /// What stands at a position that is not before the start. O(1).
+    pub(super) fn read(&self, at: Position) -> Place<'_> {
+        let Some(index) = at.0.checked_sub(self.resident.0) else { return Place::Spilled };
+        match usize::try_from(index).ok().and_then(|index| self.tail.get(index)) {
+            Some(entry) => Place::Entry(entry),
+            None => Place::End,
+        }
     }
 
     /// Appends an entry. O(1), whoever reads.
     pub(super) fn append(&mut self, id: MessageId, message: Arc<Message>) -> Position {
         let at = self.end();
-        self.bytes += message.cost();
-        self.entries.push_back(Entry { id, message });
+        self.tail_bytes += message.cost();
+        self.tail.push_back(Entry { id, message });
         at
+    }
+
+    /// A message finds no room behind the others: whoever reads on from here has lost it.
+    pub(super) fn miss(&mut self) {
+        let end = self.end();
+        match self.holes.last_mut().filter(|(at, _)| *at == end) {
+            Some((_, count)) => *count += 1,
+            None => self.holes.push((end, 1)),
+        }
+    }
+
+    /// How many messages a reader of the entry at `at` has lost before it.
+    pub(super) fn missed_before(&self, at: Position) -> u64 {
+        if self.holes.is_empty() {
+            return 0;
+        }
+        self.holes.binary_search_by_key(&at, |(at, _)| *at).map_or(0, |index| self.holes[index].1)
     }
 
     /// Removes the oldest entry.
     pub(super) fn pop_oldest(&mut self) -> Removed {
-        let Some(entry) = self.entries.pop_front() else { return Removed::default() };
+        if self.start < self.resident {
+            return self.pop_spilled(1);
+        }
+        let Some(entry) = self.tail.pop_front() else { return Removed::default() };
         self.start = self.start.forward(1);
+        self.resident = self.start;
         let bytes = entry.message.cost();
-        self.bytes -= bytes;
-        Removed { entries: 1, bytes }
+        self.tail_bytes -= bytes;
+        Removed { entries: 1, bytes, freed: bytes, spilled: 0 }
+    }
+
+    /// Removes the first `count` of the entries that only the store has. Their bytes are taken as even, so that the sum is
+    /// exact when the last is gone. O(1).
+    fn pop_spilled(&mut self, count: u64) -> Removed {
+        let all = self.spilled_len();
+        let count = count.min(all);
+        let bytes = u128::from(self.spilled_bytes) * u128::from(count) / u128::from(all.max(1));
+        let bytes = bytes as u64; // a part of `spilled_bytes`
+        self.start = self.start.forward(count);
+        self.spilled_bytes -= bytes;
+        Removed { entries: count, bytes, freed: 0, spilled: count }
+    }
+
+    /// Forgets the message of the oldest entry in memory if the store has kept all up to `kept`; tells its bytes.
+    pub(super) fn spill_oldest(&mut self, kept: MessageId) -> Option<u64> {
+        let entry = self.tail.pop_front_if(|entry| entry.id <= kept)?;
+        let bytes = entry.message.cost();
+        self.resident = self.resident.forward(1);
+        self.tail_bytes -= bytes;
+        self.spilled_bytes += bytes;
+        Some(bytes)
+    }
+
+    /// Gives memory of the queue back after many entries have left it.
+    pub(super) fn shrink(&mut self) {
+        if self.tail.capacity() > 1024 && self.tail.len() < self.tail.capacity() / 4 {
+            self.tail.shrink_to(self.tail.len() * 2);
+        }
     }
 
     /// Whether any session has a cursor here.
@@ -129,14 +254,16 @@ impl Log {
         }
     }
 
-    /// Removes the entries that every cursor has left behind.
+    /// Removes the entries that every cursor has left behind. O(entries in memory among them).
     pub(super) fn trim(&mut self) -> Removed {
         let slowest = self.cursors.keys().next().copied().unwrap_or(self.end());
-        let mut removed = Removed::default();
-        while self.start < slowest && !self.entries.is_empty() {
-            let one = self.pop_oldest();
-            removed.entries += one.entries;
-            removed.bytes += one.bytes;
+        let behind = slowest.0.saturating_sub(self.start.0);
+        let mut removed = self.pop_spilled(behind);
+        while self.start < slowest && !self.tail.is_empty() {
+            removed.add(&self.pop_oldest());
+        }
+        if !self.holes.is_empty() {
+            self.holes.retain(|(at, _)| slowest <= *at);
         }
         removed
     }
@@ -151,13 +278,39 @@ pub(super) struct Cursor {
     pub(super) acked: Position,
     /// Entries that were read and not acknowledged yet, ascending.
     pub(super) unacked: VecDeque<Position>,
-    /// Under which message it stands among the session's logs with something to read.
-    pub(super) lagging: Option<MessageId>,
+    /// What is known of the entry at `next`.
+    pub(super) unread: Unread,
+}
+
+/// The number of a message, and whether the one that is meant comes after it.
+pub(super) type Bound = (MessageId, bool);
+
+/// What a reader knows of the entry that it reads next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// There is none: it has read everything.
+    #[default]
+    Nothing,
+    /// It has this number.
+    At(MessageId),
+    /// It has a greater number than this, or there is none.
+    After(MessageId),
+}
+
+impl Unread {
+    /// What the log stands under among those with something to read: whatever may have an older message comes first.
+    pub(super) fn bound(self) -> Option<Bound> {
+        match self {
+            Self::Nothing => None,
+            Self::At(id) => Some((id, false)),
+            Self::After(id) => Some((id, true)),
+        }
+    }
 }
 
 impl Cursor {
     pub(super) fn new(at: Position) -> Self {
-        Self { next: at, acked: at, unacked: VecDeque::new(), lagging: None }
+        Self { next: at, acked: at, unacked: VecDeque::new(), unread: Unread::Nothing }
     }
 
     /// An entry was acknowledged; returns the position before which all are.

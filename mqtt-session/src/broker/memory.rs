@@ -2,7 +2,9 @@
 //!
 //! Invariants: the same operations, applied once or twice, make the same contents; a message is there as long as a log or
 //! a delivery refers to it; nothing is left of a session after its end.
-use super::{Message, MessageId, Position, SessionRecord, StoreBatch, StoreOp};
+use super::{
+    Contents, LoadRequest, Loaded, LogEntry, LogHead, Message, MessageId, Position, SessionRecord, StoreBatch, StoreOp,
+};
 use crate::{Instant, UnixTime};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -10,8 +12,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use mqtt_proto::{ClientId, PacketId, SubscriptionOptions, TopicFilter, TopicName};
 
-/// The contents of a store, as plain maps. [`Broker::restore`](super::Broker::restore) makes a broker of it; a store that
-/// keeps the operations elsewhere applies them to one of these when it is read.
+/// A store in memory: all that it keeps, as plain maps. [`contents`](Self::contents) is what
+/// [`Broker::restore`](super::Broker::restore) takes, [`load`](Self::load) answers
+/// [`Request::Load`](super::Request::Load).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemoryStore {
     pub(super) sessions: BTreeMap<ClientId, StoredSession>,
@@ -25,9 +28,10 @@ pub struct MemoryStore {
 }
 
 /// A session and what belongs to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct StoredSession {
-    pub(super) record: SessionRecord,
+    /// `None`: so far parts of it are known, and no session.
+    pub(super) record: Option<SessionRecord>,
     pub(super) subscriptions: BTreeMap<TopicFilter, (SubscriptionOptions, u32)>,
     pub(super) cursors: BTreeMap<TopicFilter, StoredCursor>,
     pub(super) incoming: BTreeSet<PacketId>,
@@ -55,6 +59,8 @@ pub(super) struct StoredMessage {
 pub(super) struct StoredLog {
     pub(super) start: Position,
     pub(super) entries: BTreeMap<Position, MessageId>,
+    /// Sum of the costs of their messages.
+    pub(super) bytes: u64,
     /// Entries that the shared group is done with.
     pub(super) settled: BTreeSet<Position>,
     /// How many sessions subscribe its filter.
@@ -66,7 +72,7 @@ pub(super) struct StoredLog {
 pub(super) struct StoredDelivery {
     pub(super) order: u64,
     pub(super) message: MessageId,
-    pub(super) group: Option<TopicFilter>,
+    pub(super) places: Vec<(TopicFilter, Position)>,
     pub(super) retain: bool,
     pub(super) identifiers: Vec<u32>,
     pub(super) released: bool,
@@ -110,6 +116,39 @@ impl MemoryStore {
         self.messages.len()
     }
 
+    /// Everything but the messages of logs, of which there are only heads. O(n log n) in what is given back.
+    pub fn contents(&self) -> Contents {
+        let deliveries = self.sessions.values().flat_map(|session| session.outgoing.values());
+        let messages = deliveries.filter_map(|delivery| self.messages.get_key_value(&delivery.message));
+        let logs = self.logs.iter().map(|(filter, log)| (filter.clone(), (log.head(), log.settled.clone())));
+        Contents {
+            sessions: self.sessions.clone(),
+            messages: messages.map(|(id, kept)| (*id, StoredMessage { references: 0, ..kept.clone() })).collect(),
+            logs: logs.collect(),
+            retained: self.retained.clone(),
+            last: self.last,
+            deliveries: self.deliveries,
+        }
+    }
+
+    /// A part of a log. O(log n + entries).
+    pub fn load(&self, request: &LoadRequest) -> Loaded {
+        let LoadRequest { filter, from, until, max_bytes } = request;
+        let mut loaded = Loaded { filter: filter.clone(), from: *from, upto: *until, entries: Vec::new() };
+        let mut bytes = 0;
+        let range = self.logs.get(filter).into_iter().flat_map(|log| log.entries.range(*from..*until));
+        for (at, id) in range {
+            let Some(StoredMessage { message, expires_at, .. }) = self.messages.get(id) else { continue };
+            bytes += message.cost();
+            if bytes > *max_bytes && !loaded.entries.is_empty() {
+                loaded.upto = *at;
+                break;
+            }
+            loaded.entries.push(LogEntry { at: *at, id: *id, message: message.clone(), expires_at: *expires_at });
+        }
+        loaded
+    }
+
     pub(super) fn apply_op(&mut self, op: &StoreOp, now: Instant, wall: UnixTime) {
         match op {
             StoreOp::Session(record) => self.put_session(record),
@@ -143,11 +182,11 @@ impl MemoryStore {
                     session.incoming.remove(id);
                 }
             }
-            StoreOp::Outgoing { client_id, id, message, group, retain, identifiers } => {
+            StoreOp::Outgoing { client_id, id, message, places, retain, identifiers } => {
                 let delivery = StoredDelivery {
                     order: 0,
                     message: *message,
-                    group: group.clone(),
+                    places: places.clone(),
                     retain: *retain,
                     identifiers: identifiers.clone(),
                     released: false,
@@ -178,6 +217,7 @@ impl MemoryStore {
             log.start = at;
         }
         if log.entries.insert(at, id).is_none() {
+            log.bytes += self.messages.get(&id).map_or(0, |kept| kept.message.cost());
             self.refer(id);
         }
     }
@@ -219,16 +259,10 @@ impl MemoryStore {
 
     pub(super) fn put_session(&mut self, record: &SessionRecord) {
         if let Some(session) = self.sessions.get_mut(&record.client_id) {
-            session.record = record.clone();
+            session.record = Some(record.clone());
             return;
         }
-        let session = StoredSession {
-            record: record.clone(),
-            subscriptions: BTreeMap::new(),
-            cursors: BTreeMap::new(),
-            incoming: BTreeSet::new(),
-            outgoing: BTreeMap::new(),
-        };
+        let session = StoredSession { record: Some(record.clone()), ..StoredSession::default() };
         self.sessions.insert(record.client_id.clone(), session);
     }
 
@@ -277,6 +311,8 @@ impl MemoryStore {
         log.settled = log.settled.split_off(&start);
         let kept = log.entries.split_off(&start);
         let gone = core::mem::replace(&mut log.entries, kept);
+        let messages = &self.messages;
+        log.bytes -= gone.values().filter_map(|id| messages.get(id)).map(|kept| kept.message.cost()).sum::<u64>();
         if log.entries.is_empty() && log.subscribers == 0 {
             self.logs.remove(filter);
         }
@@ -307,6 +343,13 @@ impl MemoryStore {
     }
 }
 
+impl StoredLog {
+    pub(super) fn head(&self) -> LogHead {
+        let end = self.entries.last_key_value().map_or(self.start, |(at, _)| at.forward(1));
+        LogHead { start: self.start, end, bytes: self.bytes }
+    }
+}
+
 impl StoredMessage {
     fn new(message: &Arc<Message>, now: Instant, wall: UnixTime) -> Self {
         Self::of(message, message.expires_at.map(|at| wall + at.saturating_since(now)))
@@ -323,11 +366,21 @@ impl StoredMessage {
 
     /// The message on the clock of a broker for which `now` is `wall`.
     pub(super) fn at(&self, now: Instant, wall: UnixTime) -> Arc<Message> {
-        let left = |at: UnixTime| Duration::from_millis(at.as_millis().saturating_sub(wall.as_millis()));
-        let expires_at = self.expires_at.map(|at| now + left(at));
-        if expires_at == self.message.expires_at {
-            return self.message.clone();
-        }
-        Arc::new(Message { expires_at, ..Message::clone(&self.message) })
+        revived(&self.message, self.expires_at, now, wall)
     }
+}
+
+/// A message that was kept, on the clock of a broker for which `now` is `wall`.
+pub(super) fn revived(
+    message: &Arc<Message>,
+    expires_at: Option<UnixTime>,
+    now: Instant,
+    wall: UnixTime,
+) -> Arc<Message> {
+    let left = |at: UnixTime| Duration::from_millis(at.as_millis().saturating_sub(wall.as_millis()));
+    let expires_at = expires_at.map(|at| now + left(at));
+    if expires_at == message.expires_at {
+        return message.clone();
+    }
+    Arc::new(Message { expires_at, ..Message::clone(message) })
 }

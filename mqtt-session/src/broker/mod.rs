@@ -8,12 +8,14 @@
 mod config;
 mod connect;
 mod connection;
+mod contents;
 mod deliver;
 mod grant;
 mod greeting;
 mod ids;
 mod io;
 mod lifetime;
+mod loads;
 mod log;
 mod memory;
 mod message;
@@ -35,6 +37,7 @@ mod timers;
 pub use config::{
     Authentication, Config, ConnectionLimits, EventMask, Features, Redirect, SessionLimits, SharedStrategy,
 };
+pub use contents::Contents;
 pub use grant::{Access, Grant, Verdict};
 pub use greeting::{Greeting, Refusal};
 pub use io::{
@@ -45,7 +48,9 @@ pub use memory::MemoryStore;
 pub use message::Message;
 pub use records::{Record, RecordKey};
 pub use stats::Stats;
-pub use store::{MessageId, Position, SessionRecord, StoreBatch, StoreOp, StoreSeq};
+pub use store::{
+    LoadRequest, Loaded, LogEntry, LogHead, MessageId, Position, SessionRecord, StoreBatch, StoreOp, StoreSeq,
+};
 
 use crate::{Instant, Rng, TxQueue, UnixTime};
 use alloc::boxed::Box;
@@ -54,6 +59,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::BytesMut;
 use connection::{Connection, Phase};
+use loads::{Largest, Loads};
 use log::Log;
 use mqtt_proto::{ClientId, Connect, ReasonCode, SharedPublish, SubscriptionOptions, TopicFilter};
 use retained::Retained;
@@ -83,6 +89,10 @@ pub struct Broker {
     subscriptions: SubscriptionTrie<Subscriber, Terms>,
     logs: Slab<Log>,
     log_by_filter: BTreeMap<TopicFilter, u32>,
+    /// Logs by what they have in memory.
+    largest: Largest,
+    /// What was loaded of logs.
+    loads: Loads,
     groups: Slab<Group>,
     group_by_filter: BTreeMap<TopicFilter, u32>,
     /// Subscriptions made from inside.
@@ -96,11 +106,15 @@ pub struct Broker {
     /// The last request and message that were numbered.
     requests: u64,
     messages: u64,
+    /// Connections whose PUBLISH waits for room in memory.
+    roomless: Vec<ConnId>,
     /// Sessions and groups to serve at the end of this input.
     ready: Vec<u32>,
     ready_groups: Vec<u32>,
     /// Sessions whose retained scans go on in the next turn.
     deferred: Vec<u32>,
+    /// Bytes of messages on their way to clients, those that wait for sockets included.
+    under_way_bytes: u64,
     stats: Stats,
     sys: sys::Sys,
     /// Buffers of `route`, kept for their memory.
@@ -132,6 +146,8 @@ impl Broker {
             subscriptions,
             logs: Slab::default(),
             log_by_filter: BTreeMap::new(),
+            largest: Largest::default(),
+            loads: Loads::default(),
             groups: Slab::default(),
             group_by_filter: BTreeMap::new(),
             locals: Slab::default(),
@@ -142,9 +158,11 @@ impl Broker {
             auth_requests: BTreeMap::new(),
             requests: 0,
             messages: 0,
+            roomless: Vec::new(),
             ready: Vec::new(),
             ready_groups: Vec::new(),
             deferred: Vec::new(),
+            under_way_bytes: 0,
             stats: Stats::default(),
             sys: sys::Sys::default(),
             hits: Vec::new(),
@@ -188,10 +206,11 @@ impl Broker {
         }
         self.detach(conn.slot, DisconnectReason::Lost); // no-op if the broker parted them already
         self.forget_requests(conn.slot);
-        if let Some(gone) = self.connections.remove(conn.slot)
-            && let Some(at) = gone.timer
-        {
-            self.timers.disarm(at, Timer::Connection(conn));
+        if let Some(gone) = self.connections.remove(conn.slot) {
+            self.under_way_bytes -= gone.tx_counted as u64;
+            if let Some(at) = gone.timer {
+                self.timers.disarm(at, Timer::Connection(conn));
+            }
         }
         self.store.gated.remove(&conn.slot);
         self.serve();
@@ -204,10 +223,22 @@ impl Broker {
             Completion::Authenticated { id, outcome } => self.handle_authenticated(id, outcome),
             Completion::Authorized { id, decision, cache_for } => self.handle_authorized(id, decision, cache_for),
             Completion::Stored { upto } => {
+                let failing = self.store.is_failing();
                 self.store.kept(upto);
                 self.open_gates();
+                self.seek_room();
+                if failing {
+                    self.publish_store_state();
+                }
             }
-            Completion::StoreFailed { seq } => self.fail_gates(seq),
+            Completion::StoreFailed { seq } => {
+                self.stats.store_failures_total += 1;
+                self.fail_gates(seq);
+                self.seek_room();
+                self.publish_store_state();
+            }
+            Completion::Loaded(loaded) => self.loaded(loaded),
+            Completion::LoadFailed { filter, from } => self.load_failed(&filter, from),
         }
         self.serve();
     }
@@ -224,6 +255,7 @@ impl Broker {
                 Timer::SessionExpiry(session) => self.session_expired(session),
                 Timer::Will(session) => self.fire_will(session),
                 Timer::Retained => self.expire_retained(),
+                Timer::Load(log, from) => self.load_again(log, from),
                 Timer::Sys => self.publish_sys(),
             }
         }
@@ -268,10 +300,13 @@ impl Broker {
         let Some(found) = self.connection(conn) else { return };
         let bytes = bytes.min(found.tx.len());
         found.tx.consume(bytes);
+        let written = found.tx_counted.saturating_sub(found.tx.len());
+        found.tx_counted -= written;
         if found.tx.is_empty() {
             found.told_writable = false;
         }
         let session = found.session.filter(|_| found.tx.len() < deliver::PULL_UP_TO);
+        self.under_way_bytes -= written as u64;
         self.stats.bytes_sent += bytes as u64;
         if let Some(session) = session {
             self.wake(session);
@@ -285,7 +320,7 @@ impl Broker {
     /// The next thing to do. Every `handle_*`, `transmitted`, `publish` and `subscribe` can make more.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(batch) = self.store.take_batch(self.now, self.wall()) {
+        if let Some(batch) = self.store.take_batch(self.now, self.wall(), MessageId(self.messages)) {
             return Some(Output::Request(Request::Store(batch)));
         }
         self.outputs.pop_front()
@@ -363,7 +398,12 @@ impl Broker {
 
     /// Counters and levels. O(1).
     pub fn stats(&self) -> Stats {
-        Stats { sessions: self.sessions.len() as u64, retained: self.retained.topics.len() as u64, ..self.stats }
+        Stats {
+            sessions: self.sessions.len() as u64,
+            retained: self.retained.topics.len() as u64,
+            memory_bytes: self.stats.memory_bytes + self.loads.bytes() + self.under_way_bytes,
+            ..self.stats
+        }
     }
 
     fn local_id(&self, slot: u32) -> LocalId {

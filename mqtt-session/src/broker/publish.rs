@@ -6,9 +6,9 @@
 //! (none) --PUBLISH / PUBREC--> Incoming --PUBLISH again / PUBREC--> Incoming --PUBREL / PUBCOMP--> (none)
 //! ```
 use super::connection::{Fault, Parked, ParkedPacket, Reply, ack};
-use super::io::Action;
+use super::io::{Action, RequestId};
 use super::route::Outgoing;
-use super::{Broker, ConnectionLimits, Decision, Event, Request, StoreOp, Verdict};
+use super::{Broker, ConnectionLimits, Decision, DisconnectReason, Event, Request, StoreOp, Verdict};
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::time::Duration;
@@ -16,6 +16,9 @@ use mqtt_proto::{Ack, Delivery, Packet, PacketId, Publish, QoS, ReasonCode, Shar
 
 /// Answers of the outside that one connection remembers.
 const MAX_AUTHORIZATIONS: usize = 64;
+
+/// What a PUBLISH is parked for that waits for room in memory; requests are numbered from 1.
+const ROOM: RequestId = RequestId(0);
 
 impl Broker {
     /// PUBLISH from a client.
@@ -146,7 +149,7 @@ impl Broker {
     }
 
     /// The outside has decided.
-    pub(super) fn handle_authorized(&mut self, id: super::RequestId, decision: Decision, cache_for: Duration) {
+    pub(super) fn handle_authorized(&mut self, id: RequestId, decision: Decision, cache_for: Duration) {
         let Some(connection) = self.auth_requests.remove(&id) else { return };
         let (slot, now) = (connection.slot, self.now);
         let Some(conn) = self.connection(connection) else { return };
@@ -206,6 +209,9 @@ impl Broker {
 
     /// Takes a message: routes it, then acknowledges it once its changes are kept [MQTT-4.3.2-4], [MQTT-4.3.3-8].
     fn accept_publish(&mut self, slot: u32, publish: Publish) {
+        if publish.delivery.qos() > QoS::AtMostOnce && !self.has_room_for(&publish) {
+            return self.await_room(slot, publish);
+        }
         let Publish { delivery, retain, topic, payload, properties } = publish;
         let Some(topic) = topic else { return };
         let Some(session) = self.session_of(slot) else { return };
@@ -235,6 +241,40 @@ impl Broker {
         let reason = if none { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         let due = self.store.due();
         self.acknowledge(slot, delivery, reason, due);
+    }
+
+    /// There is no room in memory for a message: nothing more is read from its client until the store has kept what is there,
+    /// so that it can leave the memory. If that does not help, the message is not acknowledged, and the client keeps it. Before
+    /// 5.0 that ends the connection [3.1.1: MQTT-4.8.0-2].
+    fn await_room(&mut self, slot: u32, publish: Publish) {
+        let connection = self.conn_id(slot);
+        let Some(conn) = self.connections.get_mut(slot) else { return };
+        if self.store.is_busy() {
+            let Some(topic) = publish.topic.clone() else { return };
+            let (payload, qos, retain) = (publish.payload.clone(), publish.delivery.qos(), publish.retain);
+            let action = Action::Publish { topic, payload, qos, retain };
+            conn.parked = Some(Box::new(Parked { request: ROOM, action, packet: ParkedPacket::Publish(publish) }));
+            return self.roomless.push(connection);
+        }
+        self.stats.publish_refused_total += 1;
+        let (v5, reason) = (conn.version.is_v5(), ReasonCode::QuotaExceeded);
+        if v5 {
+            self.acknowledge(slot, publish.delivery, reason, self.store.watermark);
+        } else {
+            self.close(slot, DisconnectReason::Server(reason, "no room for more messages"));
+        }
+    }
+
+    /// The store has answered: there may be room for messages that wait for it.
+    pub(super) fn seek_room(&mut self) {
+        for connection in core::mem::take(&mut self.roomless) {
+            let Some(conn) = self.connection(connection) else { continue };
+            let Some(parked) = conn.parked.take_if(|parked| parked.request == ROOM) else { continue };
+            if let ParkedPacket::Publish(publish) = parked.packet {
+                self.accept_publish(connection.slot, publish);
+                self.tell_readable(connection.slot);
+            }
+        }
     }
 
     /// Remembers the Packet Identifier of a QoS 2 message until PUBREL [MQTT-4.3.3-10].

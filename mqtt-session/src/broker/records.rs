@@ -4,7 +4,7 @@
 //! an operation touches, and removes those that are gone, holds what the [`MemoryStore`] holds; putting the records back
 //! in the order of their keys makes the same contents.
 use super::memory::{MemoryStore, StoredDelivery, StoredLog, StoredMessage, StoredSession};
-use super::{Message, MessageId, Position, SessionRecord, StoreBatch, StoreOp};
+use super::{LogHead, Message, MessageId, Position, SessionRecord, StoreBatch, StoreOp};
 use crate::UnixTime;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -71,8 +71,8 @@ pub enum Record {
         /// When it expires.
         expires_at: Option<UnixTime>,
     },
-    /// Of [`RecordKey::Log`]: where it starts.
-    Log(Position),
+    /// Of [`RecordKey::Log`].
+    Log(LogHead),
     /// Of [`RecordKey::Entry`].
     Entry(MessageId),
     /// Of [`RecordKey::Outgoing`].
@@ -81,8 +81,8 @@ pub enum Record {
         order: u64,
         /// The message.
         message: MessageId,
-        /// The shared subscription that it comes from, if it does.
-        group: Option<TopicFilter>,
+        /// As in [`StoreOp::Outgoing`].
+        places: Vec<(TopicFilter, Position)>,
         /// RETAIN flag.
         retain: bool,
         /// Subscription Identifiers.
@@ -190,7 +190,7 @@ impl MemoryStore {
         let session = |client_id: &ClientId| self.sessions.get(client_id);
         match key {
             RecordKey::Counters => Some(Record::Counters { last: self.last, deliveries: self.deliveries }),
-            RecordKey::Session(client_id) => Some(Record::Session(session(client_id)?.record.clone())),
+            RecordKey::Session(client_id) => session(client_id)?.record.clone().map(Record::Session),
             RecordKey::Subscription(client_id, filter) => {
                 let (options, identifier) = *session(client_id)?.subscriptions.get(filter)?;
                 Some(Record::Subscription { options, identifier })
@@ -201,13 +201,13 @@ impl MemoryStore {
             }
             RecordKey::Incoming(client_id, id) => session(client_id)?.incoming.contains(id).then_some(Record::Mark),
             RecordKey::Message(id) => self.messages.get(id).map(StoredMessage::record),
-            RecordKey::Log(filter) => Some(Record::Log(self.logs.get(filter)?.start)),
+            RecordKey::Log(filter) => Some(Record::Log(self.logs.get(filter)?.head())),
             RecordKey::Entry(filter, at) => Some(Record::Entry(*self.logs.get(filter)?.entries.get(at)?)),
             RecordKey::GroupSettled(filter, at) => self.logs.get(filter)?.settled.contains(at).then_some(Record::Mark),
             RecordKey::Outgoing(client_id, id) => {
-                let StoredDelivery { order, message, group, retain, identifiers, released } =
+                let StoredDelivery { order, message, places, retain, identifiers, released } =
                     session(client_id)?.outgoing.get(id)?.clone();
-                Some(Record::Outgoing { order, message, group, retain, identifiers, released })
+                Some(Record::Outgoing { order, message, places, retain, identifiers, released })
             }
             RecordKey::Retained(topic) => self.retained.get(topic).map(StoredMessage::record),
         }
@@ -245,7 +245,7 @@ impl MemoryStore {
                 self.last = self.last.max(id.0);
                 self.messages.insert(*id, StoredMessage::of(&message, expires_at));
             }
-            (RecordKey::Log(filter), Record::Log(start)) => {
+            (RecordKey::Log(filter), Record::Log(LogHead { start, .. })) => {
                 self.last = self.last.max(start.0);
                 self.logs.entry(filter.clone()).or_default().start = start;
             }
@@ -257,6 +257,7 @@ impl MemoryStore {
                     log.start = *at; // its record is lost; a log that was written starts where its record says
                 }
                 if log.entries.insert(*at, id).is_none() {
+                    log.bytes += self.messages.get(&id).map_or(0, |kept| kept.message.cost());
                     self.refer(id);
                 }
             }
@@ -265,12 +266,12 @@ impl MemoryStore {
             }
             (
                 RecordKey::Outgoing(client_id, id),
-                Record::Outgoing { order, message, group, retain, identifiers, released },
+                Record::Outgoing { order, message, places, retain, identifiers, released },
             ) => {
                 self.deliveries = self.deliveries.max(order);
                 let session = self.sessions.get_mut(client_id)?;
                 self.messages.get_mut(&message)?.references += 1;
-                let delivery = StoredDelivery { order, message, group, retain, identifiers, released };
+                let delivery = StoredDelivery { order, message, places, retain, identifiers, released };
                 session.outgoing.insert(*id, delivery);
             }
             (RecordKey::Retained(topic), Record::Message { message, expires_at }) if message.topic == *topic => {

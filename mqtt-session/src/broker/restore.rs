@@ -1,13 +1,15 @@
 //! From what a store kept to a broker that goes on where the last one stopped (section 4.1, and 4.4 for what was on its way).
 //!
 //! Invariants: whatever was acknowledged is there again; a QoS 2 message on its way keeps its Packet Identifier and step, so
-//! that it arrives exactly once; a QoS 1 message that was on its way is sent again, under a new identifier.
+//! that it arrives exactly once; a QoS 1 message that was on its way is sent again, under a new identifier. The messages of
+//! logs are not read before a client asks for them.
+use super::loads::{Look, Reader};
 use super::log::{Cursor, Log};
-use super::memory::{MemoryStore, StoredDelivery, StoredLog, StoredSession};
+use super::memory::{StoredCursor, StoredDelivery, StoredMessage, StoredSession};
 use super::route::{Subscriber, Terms};
-use super::session::{Head, Home, Identifiers, Inflight, Origin, Session, Stage, Subscription};
+use super::session::{Gaps, Head, Home, Identifiers, Inflight, Origin, Places, Session, Stage, Subscription};
 use super::timers::Timer;
-use super::{Broker, Config, DropReason, Message, MessageId, Position};
+use super::{Broker, Config, Contents, DropReason, LogHead, Message, MessageId, Position, SessionRecord};
 use crate::{Instant, UnixTime};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -20,32 +22,37 @@ impl Broker {
     /// A broker with the sessions, messages and Wills of a store; otherwise as [`Broker::new`]. Whoever was connected
     /// when the last broker stopped has lost its connection at `wall`. What follows from the time that has passed is
     /// done at once, so outputs may be waiting. O(n log n) in the contents.
-    pub fn restore(config: Arc<Config>, seed: [u8; 32], now: Instant, wall: UnixTime, store: &MemoryStore) -> Self {
+    ///
+    /// Such a broker reads its logs from the store ([`Request::Load`](super::Request::Load)), and leaves to it what does not
+    /// fit into [`Config::max_memory_bytes`]: one that begins with an empty store is restored from an empty [`Contents`].
+    pub fn restore(config: Arc<Config>, seed: [u8; 32], now: Instant, wall: UnixTime, contents: Contents) -> Self {
         let mut broker = Self::new(config, seed, now, wall);
-        broker.messages = broker.messages.max(store.last);
-        let messages: BTreeMap<MessageId, Arc<Message>> =
-            store.messages.iter().map(|(id, kept)| (*id, kept.at(now, wall))).collect();
-        for kept in store.retained.values() {
+        broker.loads.enable();
+        let Contents { sessions, messages, logs, retained, last, deliveries: _ } = contents;
+        broker.messages = broker.messages.max(last);
+        for kept in retained.into_values() {
             broker.restore_retained(kept.at(now, wall));
         }
-        let sessions = store.sessions.values();
-        let read: BTreeSet<&TopicFilter> =
-            sessions.flat_map(|session| session.subscriptions.keys().filter(|filter| reads(session, filter))).collect();
-        for (filter, log) in &store.logs {
+        let sessions: Vec<(SessionRecord, StoredSession)> =
+            sessions.into_values().filter_map(|mut session| Some((session.record.take()?, session))).collect();
+        let filters = |session: &StoredSession| -> Vec<TopicFilter> {
+            session.subscriptions.keys().filter(|filter| reads(session, filter)).cloned().collect()
+        };
+        let read: BTreeSet<TopicFilter> = sessions.iter().flat_map(|(_, session)| filters(session)).collect();
+        for (filter, (head, _)) in &logs {
             if filter.is_shared() || read.contains(filter) {
-                broker.restore_log(filter, log, &messages);
+                broker.restore_log(filter, head);
             }
         }
-        let slots: Vec<u32> = store.sessions.values().map(|session| broker.restore_session(session)).collect();
-        let all = store.sessions.values().flat_map(|session| session.outgoing.values());
-        let held: BTreeSet<(&TopicFilter, MessageId)> =
-            all.filter_map(|delivery| Some((delivery.group.as_ref()?, delivery.message))).collect();
-        for (filter, log) in store.logs.iter().filter(|(filter, _)| filter.is_shared()) {
-            broker.restore_group(filter, log, &held);
+        let slots: Vec<u32> =
+            sessions.iter().map(|(record, session)| broker.restore_session(record, session)).collect();
+        let held = held_places(&sessions, &messages);
+        for (filter, (_, settled)) in logs.iter().filter(|(filter, _)| filter.is_shared()) {
+            broker.restore_group(filter, settled, held.get(filter).unwrap_or(&BTreeSet::new()));
         }
-        for (slot, session) in slots.iter().zip(store.sessions.values()) {
+        for (slot, (record, session)) in slots.iter().zip(&sessions) {
             broker.restore_deliveries(*slot, session, &messages);
-            broker.restore_timers(*slot, session);
+            broker.restore_timers(*slot, record);
         }
         // What a full queue lost may have held back what was settled behind it.
         for log in broker.log_by_filter.values().copied().collect::<Vec<_>>() {
@@ -55,25 +62,19 @@ impl Broker {
         broker
     }
 
-    /// A log with its entries. One that the store has lost reads as a message that has expired.
-    fn restore_log(&mut self, filter: &TopicFilter, stored: &StoredLog, messages: &BTreeMap<MessageId, Arc<Message>>) {
-        let mut log = Log::new(filter.clone(), stored.start);
-        for (at, id) in &stored.entries {
-            let Some(message) = messages.get(id) else { continue };
-            while log.end() < *at {
-                log.append(*id, Arc::new(Message { expires_at: Some(Instant::ZERO), ..Message::clone(message) }));
-            }
-            log.append(*id, message.clone());
-        }
-        self.stats.queued += log.len() as u64;
+    /// A log, none of whose entries is in memory.
+    fn restore_log(&mut self, filter: &TopicFilter, head: &LogHead) {
+        let log = Log::spilled(filter.clone(), head);
+        self.stats.queued += log.len();
         self.stats.queued_bytes += log.bytes();
+        self.stats.spilled += log.len();
+        self.stats.spilled_bytes += log.bytes();
         let key = self.logs.insert(log);
         self.log_by_filter.insert(filter.clone(), key);
     }
 
     /// A session with its subscriptions and cursors.
-    fn restore_session(&mut self, stored: &StoredSession) -> u32 {
-        let record = &stored.record;
+    fn restore_session(&mut self, record: &SessionRecord, stored: &StoredSession) -> u32 {
         let mut session = Session::new(record.client_id.clone(), record.identity.clone());
         (session.durable, session.stored) = (true, true);
         session.expiry = record.expiry;
@@ -117,7 +118,7 @@ impl Broker {
     }
 
     /// A group goes on at the first entry that nobody is done with or holds at QoS 2.
-    fn restore_group(&mut self, filter: &TopicFilter, stored: &StoredLog, held: &BTreeSet<(&TopicFilter, MessageId)>) {
+    fn restore_group(&mut self, filter: &TopicFilter, settled: &BTreeSet<Position>, held: &BTreeSet<Position>) {
         let Some(group) = self.group_by_filter.get(filter).copied() else {
             // Its members ended with their connections, and so did the group.
             if let Some(key) = self.log_by_filter.get(filter).copied() {
@@ -125,62 +126,69 @@ impl Broker {
             }
             return;
         };
-        let held = stored.entries.iter().filter(|(_, id)| held.contains(&(filter, **id))).map(|(at, _)| *at).collect();
-        self.resume_group(group, &stored.settled, &held);
+        self.resume_group(group, settled, held);
     }
 
-    /// What was on its way: QoS 2 deliveries as they were kept, and everything else that had been read before them.
-    fn restore_deliveries(&mut self, slot: u32, stored: &StoredSession, messages: &BTreeMap<MessageId, Arc<Message>>) {
-        let mut deliveries: Vec<(PacketId, &StoredDelivery)> = stored.outgoing.iter().map(|(id, d)| (*id, d)).collect();
-        deliveries.sort_by_key(|(_, delivery)| delivery.order);
-        let places = self.restore_reading(slot, stored, &deliveries);
-        let mut all = Vec::with_capacity(deliveries.len());
-        for (id, delivery) in deliveries {
-            let Some(message) = messages.get(&delivery.message).cloned() else { continue };
-            let origin = match &delivery.group {
-                Some(filter) => self.group_place(filter, delivery.message),
-                None => places.get(&delivery.message).map_or(Origin::Pushed, |places| Origin::Logs(places.clone())),
-            };
+    /// What was on its way: QoS 2 deliveries as they were kept. What else had been read before them is noted, to be sent
+    /// again in its place when the client is back.
+    fn restore_deliveries(&mut self, slot: u32, stored: &StoredSession, messages: &BTreeMap<MessageId, StoredMessage>) {
+        let mut deliveries: Vec<(PacketId, &StoredDelivery, Arc<Message>)> = Vec::new();
+        for (id, delivery) in &stored.outgoing {
+            if let Some(message) = messages.get(&delivery.message) {
+                deliveries.push((*id, delivery, message.at(self.now, self.wall())));
+            }
+        }
+        deliveries.sort_by_key(|(_, delivery, _)| delivery.order);
+        self.restore_reading(slot, stored, &deliveries);
+        for (id, delivery, message) in deliveries {
             let mut identifiers = Identifiers::None;
             for identifier in &delivery.identifiers {
                 identifiers.push(*identifier);
             }
+            let origin = self.origin_of(slot, &delivery.places);
             let head = Head { qos: QoS::ExactlyOnce, retain: delivery.retain, identifiers, origin };
             let stage = if delivery.released { Stage::Released } else { Stage::Published };
-            all.push(Inflight { id, message, message_id: delivery.message, head, stage, counted: false });
-        }
-        self.stats.inflight += all.len() as u64;
-        if let Some(session) = self.sessions.get_mut(slot) {
-            session.inflight.extend(all);
-        }
-        let held: BTreeSet<MessageId> =
-            stored.outgoing.values().filter(|d| d.group.is_none()).map(|d| d.message).collect();
-        for (message, places) in places.into_iter().filter(|(message, _)| !held.contains(message)) {
-            self.send_anew(slot, message, places);
+            let inflight = Inflight { id, message, message_id: delivery.message, head, stage, counted: false };
+            self.stats.inflight += 1;
+            self.under_way_bytes += inflight.message.cost();
+            if let Some(session) = self.sessions.get_mut(slot) {
+                session.inflight.push_back(inflight);
+            }
         }
     }
 
-    /// Moves the session's cursors behind all that it had read for certain, and tells where its messages stand that are
-    /// not settled.
+    /// Who is told when a delivery from these places is done: those that are still there.
+    fn origin_of(&self, slot: u32, places: &[(TopicFilter, Position)]) -> Origin {
+        if let [(filter, at)] = places
+            && filter.is_shared()
+        {
+            return self.group_by_filter.get(filter).map_or(Origin::Pushed, |group| Origin::Group(*group, *at));
+        }
+        let Some(session) = self.sessions.get(slot) else { return Origin::Pushed };
+        let known = places.iter().filter_map(|(filter, at)| Some((*self.log_by_filter.get(filter)?, *at)));
+        let known: Places = known.filter(|(key, _)| session.cursors.contains_key(key)).collect();
+        if known.is_empty() { Origin::Pushed } else { Origin::Logs(known) }
+    }
+
+    /// Notes what the session had read for certain: what it is done with, and what it has on its way at QoS 2. What lies
+    /// between had been sent at QoS 1, or was about to be: [`Broker::fill_gaps`] finds it.
     fn restore_reading(
         &mut self,
         slot: u32,
         stored: &StoredSession,
-        deliveries: &[(PacketId, &StoredDelivery)],
-    ) -> BTreeMap<MessageId, Vec<(u32, Position)>> {
-        let mut places = BTreeMap::<MessageId, Vec<(u32, Position)>>::new();
-        let Some(session) = self.sessions.get_mut(slot) else { return places };
-        let held: BTreeSet<MessageId> =
-            deliveries.iter().filter(|(_, d)| d.group.is_none()).map(|(_, d)| d.message).collect();
-        let done = BTreeSet::new();
-        // Logs are read in the order of their messages, all together: what comes before the last one was read.
-        let mut last = None;
-        for key in session.cursors.keys() {
-            let Some(log) = self.logs.get(*key) else { continue };
-            let settled = stored.cursors.get(&log.filter).map_or(&done, |cursor| &cursor.settled);
-            let known = settled.iter().filter_map(|at| log.get(*at)).map(|entry| entry.id);
-            last = last.max(known.max());
-            last = last.max(held.iter().copied().filter(|id| log.find(*id).is_some()).max());
+        deliveries: &[(PacketId, &StoredDelivery, Arc<Message>)],
+    ) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let (none, mut gaps) = (StoredCursor::default(), Gaps::default());
+        for (_, delivery, _) in deliveries {
+            for (filter, at) in &delivery.places {
+                if let Some(key) = self.log_by_filter.get(filter)
+                    && session.cursors.get(key).is_some_and(|cursor| cursor.acked <= *at)
+                {
+                    gaps.last = gaps.last.max(delivery.message);
+                    gaps.held.insert((*key, *at));
+                }
+            }
         }
         let mut lost = 0;
         for (key, cursor) in &mut session.cursors {
@@ -189,41 +197,128 @@ impl Broker {
                 lost += log.start().0 - cursor.next.0; // to a limit
                 cursor.next = log.start();
             }
-            let settled = stored.cursors.get(&log.filter).map_or(&done, |cursor| &cursor.settled);
-            let begun = cursor.acked;
-            while let Some(entry) = log.get(cursor.next).filter(|entry| Some(entry.id) <= last) {
-                if !settled.contains(&cursor.next) {
-                    cursor.unacked.push_back(cursor.next);
-                    places.entry(entry.id).or_default().push((*key, cursor.next));
-                }
+            let settled = &stored.cursors.get(&log.filter).unwrap_or(&none).settled;
+            while settled.contains(&cursor.next) {
                 cursor.next = cursor.next.forward(1);
             }
-            cursor.acked = cursor.settled();
-            log.move_cursor(begun, cursor.acked);
+            log.move_cursor(cursor.acked, cursor.next);
+            cursor.acked = cursor.next;
+            let rest = || settled.range(cursor.next..log.end().max(cursor.next)).copied();
+            gaps.settled.extend(rest().map(|at| (*key, at)));
+            gaps.marks.extend(rest().next_back().map(|at| (*key, at)));
+        }
+        if !(gaps.marks.is_empty() && gaps.held.is_empty()) {
+            session.gaps = Some(Box::new(gaps));
         }
         let name = session.name.clone();
         self.count_dropped(DropReason::QueueFull, &name, lost);
-        places
+    }
+
+    /// Moves the session's cursors behind all that had been read when the last broker stopped: logs are read in the order of
+    /// their messages, all together, so what comes before the last one was. What had been sent and not acknowledged goes
+    /// out once more, in its place. `false`: the store has still to give some of it.
+    pub(super) fn fill_gaps(&mut self, slot: u32) -> bool {
+        let Some(session) = self.sessions.get_mut(slot) else { return true };
+        let Some(mut gaps) = session.gaps.take() else { return true };
+        let keys: Vec<u32> = session.cursors.keys().copied().collect();
+        let mut last = gaps.last;
+        gaps.marks.retain(|(key, at)| match self.look(*key, *at, Reader::Session(slot)) {
+            Look::Here(entry) => {
+                last = last.max(entry.id);
+                false
+            }
+            Look::Awaited => true,
+            Look::Nothing => false,
+        });
+        gaps.last = last;
+        let mut awaited = !gaps.marks.is_empty();
+        if !awaited {
+            for key in keys {
+                awaited |= !gaps.done.contains(&key) && !self.read_again(slot, key, &mut gaps);
+            }
+        }
+        if awaited {
+            if let Some(session) = self.sessions.get_mut(slot) {
+                session.gaps = Some(gaps);
+            }
+            return false;
+        }
+        for (id, (message, places)) in gaps.found {
+            self.send_anew(slot, id, message, places);
+        }
+        true
+    }
+
+    /// Reads one log up to the last message that had been read. `false`: the store has still to give some of it.
+    fn read_again(&mut self, slot: u32, key: u32, gaps: &mut Gaps) -> bool {
+        let (mut lost, mut dropped, mut whole) = (0, 0, true);
+        while let Some(session) = self.sessions.get_mut(slot) {
+            let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get(key)) else { break };
+            if cursor.next < log.start() {
+                dropped += log.start().0 - cursor.next.0; // to a limit, since the restart
+                cursor.next = log.start();
+            }
+            let at = cursor.next;
+            let mut unsettled = gaps.held.contains(&(key, at));
+            if !unsettled && !gaps.settled.contains(&(key, at)) {
+                match self.look(key, at, Reader::Session(slot)) {
+                    Look::Here(entry) if entry.id <= gaps.last => {
+                        let found = gaps.found.entry(entry.id).or_insert_with(|| (entry.message, Vec::new()));
+                        found.1.push((key, at));
+                        unsettled = true;
+                    }
+                    Look::Here(_) => break,
+                    Look::Awaited => {
+                        whole = false;
+                        break;
+                    }
+                    Look::Nothing => match self.logs.get(key) {
+                        Some(log) if at < log.resident() => lost += 1,
+                        _ => break,
+                    },
+                }
+            }
+            let Some(session) = self.sessions.get_mut(slot) else { break };
+            let Some(cursor) = session.cursors.get_mut(&key) else { break };
+            if unsettled {
+                cursor.unacked.push_back(at);
+            }
+            cursor.next = at.forward(1);
+        }
+        if whole {
+            gaps.done.insert(key); // so that its messages may leave the memory again
+        }
+        self.settle_cursor(slot, key);
+        let name = self.sessions.get(slot).map(|session| session.name.clone()).unwrap_or_default();
+        self.count_dropped(DropReason::Expired, &name, lost);
+        self.count_dropped(DropReason::QueueFull, &name, dropped);
+        whole
     }
 
     /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1,
     /// whatever its subscription says by now: at QoS 0 nothing is acknowledged, and what went out at QoS 2 was kept.
-    fn send_anew(&mut self, slot: u32, message_id: MessageId, places: Vec<(u32, Position)>) {
+    fn send_anew(&mut self, slot: u32, message_id: MessageId, message: Arc<Message>, places: Places) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let mut head = Head { qos: QoS::AtLeastOnce, ..Head::default() };
-        let mut found = None;
-        for (key, at) in &places {
-            let Some((log, entry)) = self.logs.get(*key).and_then(|log| Some((log, log.get(*at)?))) else { continue };
-            let message = &entry.message;
+        let (mut own, mut wanted) = (false, false);
+        for (key, _) in &places {
+            let Some(log) = self.logs.get(*key) else { continue };
             if let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(&log.filter) {
+                if options.no_local && message.publisher.as_ref() == Some(&session.name) {
+                    own = true; // [MQTT-3.8.3-3]
+                    continue;
+                }
+                wanted = true;
                 head.retain |= message.retain && options.retain_as_published;
                 head.identifiers.push(*identifier);
             }
-            found = Some(message.clone());
         }
         head.origin = Origin::Logs(places);
-        let Some(message) = found else { return };
+        if own && !wanted {
+            return self.settle_origin(slot, &head.origin);
+        }
         let Some(id) = session.allocate_id() else { return };
+        self.under_way_bytes += message.cost();
         let later =
             |inflight: &Inflight| matches!(inflight.head.origin, Origin::Logs(_)) && inflight.message_id > message_id;
         let index = session.inflight.iter().position(later).unwrap_or(session.inflight.len());
@@ -232,19 +327,10 @@ impl Broker {
         self.stats.inflight += 1;
     }
 
-    /// Where a message stands in the log of a group.
-    fn group_place(&self, filter: &TopicFilter, message: MessageId) -> Origin {
-        let place = self.group_by_filter.get(filter).and_then(|group| {
-            let log = self.logs.get(self.groups.get(*group)?.log)?;
-            Some(Origin::Group(*group, log.find(message)?))
-        });
-        place.unwrap_or(Origin::Pushed)
-    }
-
     /// Expiry and Will, counted from when the connection was lost.
-    fn restore_timers(&mut self, slot: u32, stored: &StoredSession) {
+    fn restore_timers(&mut self, slot: u32, record: &SessionRecord) {
         let (now, wall) = (self.now, self.wall());
-        let since = stored.record.disconnected_at.unwrap_or(wall);
+        let since = record.disconnected_at.unwrap_or(wall);
         let at = |seconds: u32| {
             let due = since + Duration::from_secs(seconds.into());
             now + Duration::from_millis(due.as_millis().saturating_sub(wall.as_millis()))
@@ -260,7 +346,7 @@ impl Broker {
             session.expires_at = Some(due);
             self.timers.arm(due, Timer::SessionExpiry(slot));
         }
-        if stored.record.disconnected_at.is_none() {
+        if record.disconnected_at.is_none() {
             self.store_session(slot);
         }
     }
@@ -273,18 +359,17 @@ fn reads(stored: &StoredSession, filter: &TopicFilter) -> bool {
         || stored.subscriptions.get(filter).is_some_and(|(options, _)| options.qos > QoS::AtMostOnce)
 }
 
-impl Log {
-    /// The position of a message. O(log n), since messages ascend.
-    fn find(&self, id: MessageId) -> Option<Position> {
-        let (mut low, mut high) = (self.start(), self.end());
-        while low < high {
-            let middle = Position(low.0 + (high.0 - low.0) / 2);
-            match self.get(middle).map(|entry| entry.id.cmp(&id))? {
-                core::cmp::Ordering::Less => low = middle.forward(1),
-                core::cmp::Ordering::Equal => return Some(middle),
-                core::cmp::Ordering::Greater => high = middle,
-            }
+/// Where QoS 2 messages on their way stand in logs.
+fn held_places(
+    sessions: &[(SessionRecord, StoredSession)],
+    messages: &BTreeMap<MessageId, StoredMessage>,
+) -> BTreeMap<TopicFilter, BTreeSet<Position>> {
+    let mut held = BTreeMap::<TopicFilter, BTreeSet<Position>>::new();
+    let deliveries = sessions.iter().flat_map(|(_, session)| session.outgoing.values());
+    for delivery in deliveries.filter(|delivery| messages.contains_key(&delivery.message)) {
+        for (filter, at) in &delivery.places {
+            held.entry(filter.clone()).or_default().insert(*at);
         }
-        None
     }
+    held
 }

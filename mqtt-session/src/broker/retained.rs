@@ -43,6 +43,10 @@ impl Broker {
             return Err(ReasonCode::QuotaExceeded);
         }
         let message = outgoing.keep();
+        if !self.find_room(message.cost()) && !outgoing.on_top {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        self.stats.memory_bytes += message.cost();
         if let Some(at) = message.expires_at {
             self.retained.expiries.insert((at, message.topic.clone()));
             self.arm_retained();
@@ -51,10 +55,11 @@ impl Broker {
         let topic = message.topic.clone();
         // [MQTT-3.3.1-5]; [3.1.1: MQTT-3.3.1-5], [3.1.1: MQTT-3.3.1-7]
         let replaced = self.retained.topics.insert(&topic, message);
-        if let Ok(Some(old)) = replaced
-            && let Some(at) = old.expires_at
-        {
-            self.forget_expiry(at, old.topic.clone());
+        if let Ok(Some(old)) = replaced {
+            self.stats.memory_bytes -= old.cost();
+            if let Some(at) = old.expires_at {
+                self.forget_expiry(at, old.topic.clone());
+            }
         }
         Ok(())
     }
@@ -63,12 +68,15 @@ impl Broker {
     pub(super) fn retain_volatile(&mut self, outgoing: &mut Outgoing) {
         let message = outgoing.keep();
         let topic = message.topic.clone();
+        self.stats.memory_bytes += message.cost();
         let kept = self.retained.topics.insert(&topic, message);
         debug_assert!(kept.is_ok(), "a TopicName is a valid topic");
+        self.stats.memory_bytes -= kept.ok().flatten().map_or(0, |old| old.cost());
     }
 
     /// Keeps a message that the store has kept.
     pub(super) fn restore_retained(&mut self, message: Arc<Message>) {
+        self.stats.memory_bytes += message.cost();
         if let Some(at) = message.expires_at {
             self.retained.expiries.insert((at, message.topic.clone()));
             self.arm_retained();
@@ -92,6 +100,7 @@ impl Broker {
 
     fn clear_retained(&mut self, topic: &TopicName) {
         if let Some(old) = self.retained.topics.remove(topic) {
+            self.stats.memory_bytes -= old.cost();
             if let Some(at) = old.expires_at {
                 self.forget_expiry(at, old.topic.clone());
             }

@@ -3,7 +3,7 @@
 //! Invariants: a session gets a message at most once however many of its subscriptions match, with all their
 //! identifiers and at their greatest QoS [MQTT-3.3.4-2], [MQTT-3.3.4-4]; the cost of a durable filter is one append.
 use super::deliver::write_publish;
-use super::log::Log;
+use super::log::{Log, Removed, Unread};
 use super::session::{Head, Pending};
 use super::{Broker, DropReason, Event, Message, MessageId, Output, Position, StoreOp};
 use crate::Instant;
@@ -41,6 +41,8 @@ pub(super) struct Outgoing {
     pub(super) expires_at: Option<Instant>,
     pub(super) publisher: Option<Arc<str>>,
     pub(super) id: MessageId,
+    /// Whether it is kept even where memory is short: there is one Will for each client at most.
+    pub(super) on_top: bool,
     kept: Option<Arc<Message>>,
     stored: bool,
     /// Encodings shared by receivers, by version, QoS and RETAIN.
@@ -56,7 +58,8 @@ impl Outgoing {
         publisher: Option<Arc<str>>,
         id: MessageId,
     ) -> Self {
-        Self { shared, qos, retain, expires_at, publisher, id, kept: None, stored: false, images: Default::default() }
+        let images = Default::default();
+        Self { shared, qos, retain, expires_at, publisher, id, on_top: false, kept: None, stored: false, images }
     }
 
     /// The message as a value that can be kept: copied out of the buffer it came in, once.
@@ -122,7 +125,7 @@ impl Broker {
             let Some(log) = self.logs.get(key) else { continue };
             for session in &log.online {
                 if let Some(session_state) = self.sessions.get_mut(*session) {
-                    session_state.lag(key, outgoing.id);
+                    session_state.lag(key, Unread::At(outgoing.id));
                     if !session_state.ready {
                         session_state.ready = true;
                         self.ready.push(*session);
@@ -135,43 +138,60 @@ impl Broker {
     /// One more entry in one log, within its limits and the broker's.
     pub(super) fn append(&mut self, outgoing: &mut Outgoing, key: u32) {
         let message = outgoing.keep();
-        self.make_room(key, message.cost());
-        let Some(log) = self.logs.get_mut(key) else { return };
         let cost = message.cost();
+        let room = self.make_room(key, cost, outgoing.on_top);
+        let Some(log) = self.logs.get_mut(key) else { return };
+        if !room {
+            // Counted for each reader, too, as what gave way is.
+            log.miss();
+            let name = Arc::from(&*log.filter);
+            return self.count_dropped(DropReason::LogFull, &name, 1);
+        }
         if !outgoing.stored {
             outgoing.stored = true;
             self.store.push(StoreOp::Message(outgoing.id, message.clone()));
         }
         let at = log.append(outgoing.id, message);
+        self.largest.grown(key, log);
         self.stats.queued += 1;
         self.stats.queued_bytes += cost;
+        self.stats.memory_bytes += cost;
         let filter = log.filter.clone();
         self.store.push(StoreOp::Append(filter, at, outgoing.id));
     }
 
-    /// Drops the oldest entries of a log until one of `cost` bytes fits.
-    fn make_room(&mut self, key: u32, cost: u64) {
+    /// Makes room for one more entry of `cost` bytes. Within the limits of the queue the oldest give way; where memory runs
+    /// out, what the store has leaves it first. `false`: what is in memory has to stay.
+    fn make_room(&mut self, key: u32, cost: u64, on_top: bool) -> bool {
+        let room = on_top || self.stats.memory_bytes + cost <= self.queue_limit() || self.find_room(cost);
         let limits = &self.config.session;
         let (most, most_bytes, all_bytes) =
-            (limits.max_queued_messages, limits.max_queued_bytes, self.config.max_queued_bytes);
-        let Some(log) = self.logs.get_mut(key) else { return };
-        let mut dropped = 0;
+            (limits.max_queued_messages as u64, limits.max_queued_bytes, self.config.max_queued_bytes);
+        let memory = if room { u64::MAX } else { self.queue_limit() };
+        let Some(log) = self.logs.get_mut(key) else { return false };
+        let (mut removed, stats) = (Removed::default(), self.stats);
         while log.len() > 0
-            && (log.len() >= most || log.bytes() + cost > most_bytes || self.stats.queued_bytes + cost > all_bytes)
+            && (log.len() >= most
+                || log.bytes() + cost > most_bytes
+                || stats.queued_bytes - removed.bytes + cost > all_bytes
+                // Only from a log that is in memory as a whole: its oldest entry is there.
+                || (stats.memory_bytes - removed.freed + cost > memory && log.spilled_len() == 0))
         {
-            let removed = log.pop_oldest();
-            dropped += removed.entries;
-            self.stats.queued -= removed.entries;
-            self.stats.queued_bytes -= removed.bytes;
+            removed.add(&log.pop_oldest());
         }
-        if dropped > 0 {
+        if removed.entries > 0 {
             // Each session that had not read them counts its own loss when it reads (see `first_unread`), which may be
             // never: so that somebody learns of it now, the log is the receiver here.
             let (filter, start) = (log.filter.clone(), log.start());
             let name = Arc::from(&*filter);
             self.store.push(StoreOp::Trim(filter, start));
-            self.count_dropped(DropReason::LogFull, &name, dropped);
+            if removed.spilled > 0 {
+                self.loads.trim(key, start);
+            }
+            self.note_removed(&removed);
+            self.count_dropped(DropReason::LogFull, &name, removed.entries);
         }
+        self.stats.memory_bytes + cost <= memory
     }
 
     /// Pushes to the sessions that listen now. Two matches of one session become one delivery.
@@ -250,7 +270,10 @@ impl Broker {
         let Some(conn_slot) = session.connection else { return };
         let Some(conn) = self.connections.get_mut(conn_slot) else { return };
         let limits = &self.config.connection;
-        let congested = !conn.is_active() || conn.tx.len() >= limits.max_transmit_bytes;
+        // When much is on its way, one message at a time for each.
+        let crowded = self.under_way_bytes > self.config.max_memory_bytes / 4;
+        let congested =
+            !conn.is_active() || conn.tx.len() >= limits.max_transmit_bytes || (crowded && !conn.tx.is_empty());
         if head.qos == QoS::AtMostOnce {
             if !conn.is_active() {
                 return; // CONNACK has still to leave: for messages that nobody keeps, it is not connected yet
@@ -285,7 +308,8 @@ impl Broker {
             return;
         }
         let message = outgoing.keep();
-        if session.pending.is_empty() && conn.has_credit() && !congested && conn.resent >= session.inflight.len() {
+        let free = conn.has_credit() && !congested && !(crowded && conn.sending > 0);
+        if free && session.pending.is_empty() && conn.resent >= session.inflight.len() && session.gaps.is_none() {
             self.start_delivery(slot, conn_slot, message, outgoing.id, head);
         } else {
             self.queue(slot, Pending { message, head });
@@ -294,29 +318,49 @@ impl Broker {
 
     /// Queues a pushed message; the oldest gives way when the queue is full.
     fn queue(&mut self, slot: u32, pending: Pending) {
+        let cost = pending.message.cost();
+        let memory = if self.find_room(cost) { u64::MAX } else { self.queue_limit() };
         let limits = &self.config.session;
         let (most, most_bytes) = (limits.max_queued_messages, limits.max_queued_bytes);
         let all_bytes = self.config.max_queued_bytes;
-        let cost = pending.message.cost();
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let mut dropped = 0;
+        let name = session.name.clone();
+        let (mut dropped, mut bytes, stats) = (0, 0, self.stats);
         while !session.pending.is_empty()
             && (session.pending.len() >= most
                 || session.pending_bytes + cost > most_bytes
-                || self.stats.queued_bytes + cost > all_bytes)
+                || stats.queued_bytes - bytes + cost > all_bytes
+                || stats.memory_bytes - bytes + cost > memory)
         {
             if let Some(oldest) = session.pop_pending() {
-                self.stats.queued -= 1;
-                self.stats.queued_bytes -= oldest.message.cost();
+                bytes += oldest.message.cost();
                 dropped += 1;
             }
         }
-        session.push_pending(pending);
-        self.stats.queued += 1;
-        self.stats.queued_bytes += cost;
-        let name = session.name.clone();
+        self.note_dequeued(dropped, bytes);
+        if self.stats.memory_bytes + cost <= memory {
+            self.push_pending(slot, pending);
+        } else {
+            dropped += 1;
+        }
         self.count_dropped(DropReason::QueueFull, &name, dropped);
         self.wake(slot);
+    }
+
+    /// Queues a pushed message behind the others.
+    pub(super) fn push_pending(&mut self, slot: u32, pending: Pending) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        self.stats.queued += 1;
+        self.stats.queued_bytes += pending.message.cost();
+        self.stats.memory_bytes += pending.message.cost();
+        session.push_pending(pending);
+    }
+
+    /// Counts pushed messages that left their queue.
+    pub(super) fn note_dequeued(&mut self, count: u64, bytes: u64) {
+        self.stats.queued -= count;
+        self.stats.queued_bytes -= bytes;
+        self.stats.memory_bytes -= bytes;
     }
 
     /// Gives a message to a shared group: one of its members gets it [MQTT-4.8.2-3].

@@ -3,7 +3,7 @@
 //! Invariants: a session has at most one connection; Packet Identifiers of messages on their way are distinct; a durable
 //! session reads its QoS 1 and 2 subscriptions from logs, any other gets messages pushed.
 use super::ids::PacketIds;
-use super::log::Cursor;
+use super::log::{Bound, Cursor, Unread};
 use super::{Message, MessageId, Position};
 use crate::Instant;
 use alloc::boxed::Box;
@@ -38,8 +38,8 @@ pub(super) struct Session {
     pub(super) direct: BTreeSet<TopicFilter>,
     /// Where it stands in each log, by the log's key.
     pub(super) cursors: BTreeMap<u32, Box<Cursor>>,
-    /// Logs that may have something to read, by the message that comes next there, or an earlier one.
-    pub(super) lagging: BTreeSet<(MessageId, u32)>,
+    /// Logs that may have something to read, by the [bound](Unread::bound) of what comes next there.
+    pub(super) lagging: BTreeSet<(Bound, u32)>,
     /// Shared groups with entries that no member could take when they were last served, ascending: they are served again
     /// when this session can take something.
     pub(super) backlogs: Vec<u32>,
@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) scans: BTreeMap<TopicFilter, Scan>,
     /// QoS 1 and 2 messages on their way, oldest first [MQTT-4.6.0-1].
     pub(super) inflight: VecDeque<Inflight>,
+    /// What was on its way when the last broker stopped, and has still to be found.
+    pub(super) gaps: Option<Box<Gaps>>,
     pub(super) ids: PacketIds,
     /// Packet Identifiers of the client's QoS 2 messages that are not released [MQTT-4.3.3-10].
     pub(super) incoming: BTreeSet<PacketId>,
@@ -60,6 +62,26 @@ pub(super) struct Session {
     pub(super) ready: bool,
     /// The last message that was collected for it, and where: finds a second match at once.
     pub(super) mark: (u64, u32),
+}
+
+/// Places of one message, each with its log's key.
+pub(super) type Places = Vec<(u32, Position)>;
+
+/// What the last broker had read of the session's logs when it stopped, as far as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Gaps {
+    /// Entries that are done with, by log.
+    pub(super) settled: BTreeSet<(u32, Position)>,
+    /// Entries whose messages are on their way at QoS 2.
+    pub(super) held: BTreeSet<(u32, Position)>,
+    /// Entries that had been read, whose messages' numbers have still to be found.
+    pub(super) marks: Vec<(u32, Position)>,
+    /// Logs in which nothing of it is left to be found.
+    pub(super) done: BTreeSet<u32>,
+    /// The last message that had been read: whatever came before in any log had been, too.
+    pub(super) last: MessageId,
+    /// Messages that had been sent and were not acknowledged, with their places.
+    pub(super) found: BTreeMap<MessageId, (Arc<Message>, Places)>,
 }
 
 /// One subscription of a session.
@@ -136,7 +158,7 @@ pub(super) enum Origin {
     #[default]
     Pushed,
     /// These places of logs.
-    Logs(Vec<(u32, Position)>),
+    Logs(Places),
     /// This place of a shared group's log.
     Group(u32, Position),
 }
@@ -198,6 +220,7 @@ impl Session {
             pending_bytes: 0,
             scans: BTreeMap::new(),
             inflight: VecDeque::new(),
+            gaps: None,
             ids: PacketIds::default(),
             incoming: BTreeSet::new(),
             will: None,
@@ -228,13 +251,13 @@ impl Session {
         Some(pending)
     }
 
-    /// Remembers that a log may have something to read: this message, or a later one. O(log n) in the number of such logs.
-    pub(super) fn lag(&mut self, log: u32, next: MessageId) {
+    /// Remembers that a log may have something to read, if all before was read. O(log n) in the number of such logs.
+    pub(super) fn lag(&mut self, log: u32, next: Unread) {
         if let Some(cursor) = self.cursors.get_mut(&log)
-            && cursor.lagging.is_none()
+            && cursor.unread == Unread::Nothing
         {
-            cursor.lagging = Some(next);
-            self.lagging.insert((next, log));
+            cursor.unread = next;
+            self.lagging.extend(next.bound().map(|bound| (bound, log)));
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Invariants: a message is settled once; the cursor of a log never moves past an entry that is not settled.
 use super::connection::{Fault, Reply, ack};
+use super::log::Removed;
 use super::session::{Origin, Stage};
 use super::{Broker, Event, Position, StoreOp};
 use mqtt_proto::{Ack, Packet, PacketId, QoS, ReasonCode};
@@ -24,6 +25,12 @@ impl Broker {
     fn move_cursor(&mut self, slot: u32, key: u32, at: Position) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
+        if let Some(gaps) = &mut session.gaps
+            && cursor.next <= at
+        {
+            gaps.held.remove(&(key, at)); // the cursor has still to come by
+            gaps.settled.insert((key, at));
+        }
         let settled = cursor.acknowledge(at);
         if settled == cursor.acked {
             if at > settled {
@@ -37,15 +44,39 @@ impl Broker {
         self.trim_log(key);
     }
 
+    /// A cursor passed by entries that nobody is to acknowledge.
+    pub(super) fn settle_cursor(&mut self, slot: u32, key: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else { return };
+        let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };
+        let settled = cursor.settled();
+        if settled != cursor.acked {
+            log.move_cursor(cursor.acked, settled);
+            cursor.acked = settled;
+            self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), settled));
+            self.trim_log(key);
+        }
+    }
+
     /// Removes what every reader of a log has left behind.
     pub(super) fn trim_log(&mut self, key: u32) {
         let Some(log) = self.logs.get_mut(key) else { return };
         let removed = log.trim();
         if removed.entries > 0 {
-            self.stats.queued -= removed.entries;
-            self.stats.queued_bytes -= removed.bytes;
             self.store.push(StoreOp::Trim(log.filter.clone(), log.start()));
+            if removed.spilled > 0 {
+                self.loads.trim(key, log.start());
+            }
+            self.note_removed(&removed);
         }
+    }
+
+    /// Counts entries that are gone from a log.
+    pub(super) fn note_removed(&mut self, removed: &Removed) {
+        self.stats.queued -= removed.entries;
+        self.stats.queued_bytes -= removed.bytes;
+        self.stats.memory_bytes -= removed.freed;
+        self.stats.spilled -= removed.spilled;
+        self.stats.spilled_bytes -= removed.bytes - removed.freed;
     }
 
     /// PUBACK: a QoS 1 message reached the client.
@@ -120,6 +151,7 @@ impl Broker {
             conn.sending = conn.sending.saturating_sub(1); // [MQTT-4.9.0-2]
         }
         self.stats.inflight -= 1;
+        self.under_way_bytes -= inflight.message.cost();
         if session.durable && inflight.head.qos == QoS::ExactlyOnce {
             let client_id = session.client_id.clone();
             self.store.push(StoreOp::OutgoingEnd(client_id, ack.id));

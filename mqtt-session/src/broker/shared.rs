@@ -2,7 +2,8 @@
 //!
 //! Invariants: an entry stays in the group's log until a member has acknowledged it; a QoS 1 entry of a member that is
 //! lost goes back to the group; a QoS 2 entry stays with its member [MQTT-4.8.2-4].
-use super::log::Cursor;
+use super::loads::{Found, Reader};
+use super::log::{Cursor, Entry, Place};
 use super::route::{Outgoing, Subscriber, Terms};
 use super::session::{Head, Origin};
 use super::{Broker, DropReason, Position, SharedStrategy, StoreOp};
@@ -146,12 +147,7 @@ impl Broker {
         }
         while let Some((at, entry)) = self.next_of_group(key) {
             if entry.message.is_expired(self.now) {
-                if let Some(group) = self.groups.get(key) {
-                    let name = alloc::sync::Arc::from(&*group.filter);
-                    self.count_dropped(DropReason::Expired, &name, 1); // [MQTT-3.3.2-5]
-                }
-                self.take_entry(key, at);
-                self.settle_group(key, at);
+                self.skip_entry(key, at);
                 continue;
             }
             let Some((slot, conn_slot, terms)) = self.available_member(key, entry.message.qos) else {
@@ -170,10 +166,49 @@ impl Broker {
         }
     }
 
-    /// The entry that goes out next: one that came back, else the first that was never given out.
-    fn next_of_group(&mut self, key: u32) -> Option<(Position, super::log::Entry)> {
-        let group = self.groups.get_mut(key)?;
-        let log = self.logs.get_mut(group.log)?;
+    /// The entry that goes out next: one that came back, else the first that was never given out. `None`, too, while it has
+    /// to be loaded.
+    fn next_of_group(&mut self, key: u32) -> Option<(Position, Entry)> {
+        loop {
+            self.note_group_losses(key);
+            let group = self.groups.get(key)?;
+            let (log, at) = (group.log, group.returned.first().copied().unwrap_or(group.cursor.next));
+            match self.logs.get(log)?.read(at) {
+                Place::Entry(entry) => return Some((at, entry.clone())),
+                Place::End => return None,
+                Place::Spilled => {}
+            }
+            match self.loads.find(log, self.logs.get(log)?, at) {
+                Found::Entry(entry) => return Some((at, entry)),
+                // The store has lost it: it reads as a message that has expired.
+                Found::Lost => self.skip_entry(key, at),
+                Found::Unknown => {
+                    // It is loaded once a member can take it.
+                    if self.find_member(key, QoS::AtLeastOnce).is_some() {
+                        self.loads.want(log, self.logs.get(log)?, at, Some(Reader::Group(key)));
+                    } else {
+                        self.await_members(key);
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Passes by an entry that nobody can have any more.
+    fn skip_entry(&mut self, key: u32, at: Position) {
+        if let Some(group) = self.groups.get(key) {
+            let name = alloc::sync::Arc::from(&*group.filter);
+            self.count_dropped(DropReason::Expired, &name, 1); // [MQTT-3.3.2-5]
+        }
+        self.take_entry(key, at);
+        self.settle_group(key, at);
+    }
+
+    /// Notes the entries that a full log has lost before the group gave them out.
+    fn note_group_losses(&mut self, key: u32) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let Some(log) = self.logs.get_mut(group.log) else { return };
         let mut lost = 0;
         while let Some(at) = group.returned.first().copied().filter(|at| *at < log.start()) {
             group.returned.pop_first();
@@ -193,9 +228,6 @@ impl Broker {
             self.trim_log(log);
             self.count_dropped(DropReason::QueueFull, &name, lost);
         }
-        let group = self.groups.get(key)?;
-        let at = group.returned.first().copied().unwrap_or(group.cursor.next);
-        self.logs.get(group.log)?.get(at).map(|entry| (at, entry.clone()))
     }
 
     /// The entry is on its way.
@@ -204,11 +236,24 @@ impl Broker {
         if !group.returned.remove(&at) {
             group.cursor.unacked.push_back(at);
             group.cursor.next = at.forward(1);
+            let missed = self.logs.get(group.log).map_or(0, |log| log.missed_before(at));
+            if missed > 0 {
+                let name = alloc::sync::Arc::from(&*group.filter);
+                self.count_dropped(DropReason::QueueFull, &name, missed);
+            }
         }
     }
 
-    /// A member that is connected and has credit and room, by the configured strategy.
+    /// A member that is connected and has credit and room, by the configured strategy; then it is the next one's turn.
     fn available_member(&mut self, key: u32, qos: QoS) -> Option<(u32, u32, Terms)> {
+        let (index, conn_slot) = self.find_member(key, qos)?;
+        let group = self.groups.get_mut(key)?;
+        group.turn = (index + 1) % group.members.len();
+        let member = group.members[index];
+        Some((member.session, conn_slot, member.terms))
+    }
+
+    fn find_member(&self, key: u32, qos: QoS) -> Option<(usize, u32)> {
         let group = self.groups.get(key)?;
         let (count, most) = (group.members.len(), self.pull_up_to());
         let mut best: Option<(u16, usize, u32)> = None;
@@ -220,9 +265,12 @@ impl Broker {
             };
             let Some(conn) = self.connections.get(conn_slot) else { continue };
             let tracked = qos.min(member.terms.options.qos) > QoS::AtMostOnce;
-            let resending = self.sessions.get(member.session).is_some_and(|s| conn.resent < s.inflight.len());
+            let resending = self
+                .sessions
+                .get(member.session)
+                .is_some_and(|session| conn.resent < session.inflight.len() || session.gaps.is_some());
             let room = conn.is_active() && conn.tx.len() < most;
-            if !room || tracked && (!conn.has_credit() || resending) {
+            if !room || tracked && (!self.has_credit(conn) || resending) {
                 continue;
             }
             if self.config.shared_strategy == SharedStrategy::RoundRobin {
@@ -233,11 +281,7 @@ impl Broker {
                 best = Some((conn.sending, index, conn_slot));
             }
         }
-        let (_, index, conn_slot) = best?;
-        let group = self.groups.get_mut(key)?;
-        group.turn = (index + 1) % count;
-        let member = group.members[index];
-        Some((member.session, conn_slot, member.terms))
+        best.map(|(_, index, conn_slot)| (index, conn_slot))
     }
 
     /// A QoS 0 message goes to a member that can take it now, or nowhere.
@@ -261,7 +305,8 @@ impl Broker {
     pub(super) fn resume_group(&mut self, key: u32, settled: &BTreeSet<Position>, held: &BTreeSet<Position>) {
         let Some(group) = self.groups.get_mut(key) else { return };
         let Some(log) = self.logs.get_mut(group.log) else { return };
-        let last = settled.last().max(held.last());
+        let last = |places: &BTreeSet<Position>| places.range(..log.end()).next_back().copied();
+        let last = last(settled).max(last(held));
         group.cursor.next = last.map_or(log.start(), |last| last.forward(1));
         let mut at = log.start();
         while at < group.cursor.next {
@@ -300,7 +345,7 @@ impl Broker {
     /// session ends: then nobody else may have them [MQTT-4.8.2-5].
     pub(super) fn return_to_groups(&mut self, slot: u32, session_ends: bool) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
-        let (mut back, mut over) = (Vec::new(), Vec::new());
+        let (mut back, mut over, mut bytes) = (Vec::new(), Vec::new(), 0);
         let groups = &self.groups;
         session.inflight.retain(|inflight| {
             let Origin::Group(group, at) = inflight.head.origin else { return true };
@@ -310,8 +355,10 @@ impl Broker {
                 _ if session_ends => over.push((group, at)),
                 _ => return true,
             }
+            bytes += inflight.message.cost();
             false
         });
+        self.under_way_bytes -= bytes;
         self.stats.inflight -= (back.len() + over.len()) as u64;
         for (key, at) in over {
             self.settle_group(key, at);

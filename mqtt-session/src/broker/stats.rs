@@ -27,6 +27,20 @@ pub struct Stats {
     pub queued: u64,
     /// Bytes of these.
     pub queued_bytes: u64,
+    /// How many of `queued` are in the store alone.
+    pub spilled: u64,
+    /// Bytes of these.
+    pub spilled_bytes: u64,
+    /// Bytes of messages in memory now: those of `queued_bytes` that are not spilled, retained ones, those that are on their
+    /// way to clients or wait for their sockets, and what was read back from the store. A message counts once for each queue
+    /// or client that has it.
+    pub memory_bytes: u64,
+    /// Parts of logs that were asked of the store since the start.
+    pub loads_total: u64,
+    /// How many of these the store could not give; each is asked for again.
+    pub loads_failed_total: u64,
+    /// Batches that the store did not keep since the start.
+    pub store_failures_total: u64,
     /// QoS 1 and 2 messages on their way to clients now.
     pub inflight: u64,
     /// PUBLISH packets received since the start.
@@ -43,6 +57,8 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Publishes refused for lack of authorization since the start.
     pub publish_denied_total: u64,
+    /// QoS 1 and 2 publishes refused since the start because there was no room in memory, and nothing to leave to the store.
+    pub publish_refused_total: u64,
     /// Deliveries dropped because a socket did not keep up.
     pub dropped_slow_receiver: u64,
     /// Deliveries dropped because a queue was full.

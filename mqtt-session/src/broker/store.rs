@@ -1,9 +1,9 @@
-//! Changes that must survive, as batches with a watermark.
+//! Changes that must survive, as batches with a watermark, and what is read back.
 //!
 //! Invariant: an acknowledgment leaves only when the batch that carries its change is reported as stored.
 use super::Message;
 use crate::{Instant, UnixTime};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mqtt_proto::{ClientId, PacketId, SubscriptionOptions, TopicFilter, TopicName, Will};
@@ -78,8 +78,9 @@ pub enum StoreOp {
         id: PacketId,
         /// The message.
         message: MessageId,
-        /// The shared subscription that it comes from, if it does.
-        group: Option<TopicFilter>,
+        /// The entries of logs that it is, each with its log's filter: a `$share` one alone if it comes from a shared group,
+        /// none if it never was in a log.
+        places: Vec<(TopicFilter, Position)>,
         /// RETAIN flag.
         retain: bool,
         /// Subscription Identifiers.
@@ -93,6 +94,57 @@ pub enum StoreOp {
     Retained(MessageId, Arc<Message>),
     /// The topic has no retained message.
     RetainedEnd(TopicName),
+}
+
+/// A part of a log to be read: see [`Request::Load`](super::Request::Load).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// Names the log, `$share` included for a group's.
+    pub filter: TopicFilter,
+    /// The first entry that is wanted.
+    pub from: Position,
+    /// The position behind the last entry that is wanted; greater than `from`. All before it was reported as stored.
+    pub until: Position,
+    /// Sum of [`Message::cost`] after which to stop short of `until`. The first entry is given whatever its size.
+    pub max_bytes: u64,
+}
+
+/// The answer to a [`LoadRequest`]: every entry from `from` up to and without `upto` that the store has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// As asked.
+    pub filter: TopicFilter,
+    /// As asked.
+    pub from: Position,
+    /// How far it goes: beyond `from`, at most to the request's `until`, there when nothing is left before it.
+    pub upto: Position,
+    /// The entries, ascending. One that is missing is lost: nobody gets it, as if it had expired. Entries that were trimmed
+    /// since may be missing, too.
+    pub entries: Vec<LogEntry>,
+}
+
+/// One entry of a log, as a store gives it back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogEntry {
+    /// Where it stands.
+    pub at: Position,
+    /// The message's number.
+    pub id: MessageId,
+    /// The message; its own `expires_at` is of no meaning.
+    pub message: Arc<Message>,
+    /// When it expires.
+    pub expires_at: Option<UnixTime>,
+}
+
+/// What a broker knows of a log before it reads any of it. A store finds it without reading the entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogHead {
+    /// Position of the first entry; of the next one if there is none.
+    pub start: Position,
+    /// Position behind the last entry.
+    pub end: Position,
+    /// Sum of [`Message::cost`] of the entries; an estimate does little harm.
+    pub bytes: u64,
 }
 
 /// What is kept of a session besides its parts.
@@ -121,6 +173,10 @@ pub(super) struct Store {
     wanted: bool,
     /// All batches up to this one are kept.
     pub(super) watermark: StoreSeq,
+    /// The last message of each batch that is not kept yet.
+    messages: VecDeque<(StoreSeq, MessageId)>,
+    /// All messages up to this one that were to be kept are.
+    pub(super) kept_messages: MessageId,
     ops: Vec<StoreOp>,
     /// Connections with replies that wait.
     pub(super) gated: BTreeSet<u32>,
@@ -132,9 +188,23 @@ impl Store {
         self.ops.push(op);
     }
 
+    /// Whether the last answer was that a batch is lost.
+    pub(super) fn is_failing(&self) -> bool {
+        self.lost > self.watermark
+    }
+
+    /// Whether changes are on their way to the store, or about to be.
+    pub(super) fn is_busy(&self) -> bool {
+        self.handed_out > self.watermark.max(self.lost) || self.wanted || !self.ops.is_empty()
+    }
+
     /// The store has kept all batches up to this one.
     pub(super) fn kept(&mut self, upto: StoreSeq) {
         self.watermark = self.watermark.max(upto.min(self.handed_out)); // what was not handed out cannot be kept
+        let watermark = self.watermark;
+        while let Some((_, last)) = self.messages.pop_front_if(|(seq, _)| *seq <= watermark) {
+            self.kept_messages = last;
+        }
     }
 
     /// The store has lost a batch.
@@ -149,13 +219,14 @@ impl Store {
         StoreSeq(self.handed_out.0 + u64::from(self.wanted || !self.ops.is_empty()))
     }
 
-    /// The batch, if it has changes or is waited for.
-    pub(super) fn take_batch(&mut self, now: Instant, wall: UnixTime) -> Option<StoreBatch> {
+    /// The batch, if it has changes or is waited for. `last` is the last message that was numbered.
+    pub(super) fn take_batch(&mut self, now: Instant, wall: UnixTime, last: MessageId) -> Option<StoreBatch> {
         if self.ops.is_empty() && !self.wanted {
             return None;
         }
         self.wanted = false;
         self.handed_out.0 += 1;
+        self.messages.push_back((self.handed_out, last));
         Some(StoreBatch { seq: self.handed_out, now, wall, ops: core::mem::take(&mut self.ops) })
     }
 }

@@ -4,7 +4,7 @@
 //! a subscription lives in exactly one place: pushed, in a log, or in a shared group.
 use super::connection::{Fault, ParkedPacket, Reply};
 use super::io::Action;
-use super::log::Cursor;
+use super::log::{Cursor, Removed};
 use super::route::{Subscriber, Terms};
 use super::session::{Home, Scan, Subscription};
 use super::{Broker, Event, StoreOp, Verdict};
@@ -207,18 +207,12 @@ impl Broker {
                 log.online.remove(&slot);
                 if let Some(cursor) = session.cursors.remove(&key) {
                     log.remove_cursor(cursor.acked);
-                    if let Some(next) = cursor.lagging {
-                        session.lagging.remove(&(next, key));
+                    if let Some(bound) = cursor.unread.bound() {
+                        session.lagging.remove(&(bound, key));
                     }
                 }
-                let removed = log.trim();
-                self.stats.queued -= removed.entries;
-                self.stats.queued_bytes -= removed.bytes;
-                let position = log.start();
                 if log.has_cursors() {
-                    if removed.entries > 0 {
-                        self.store.push(StoreOp::Trim(filter.clone(), position));
-                    }
+                    self.trim_log(key);
                 } else {
                     self.subscriptions.remove(filter, Subscriber::Log(key));
                     self.drop_log(key);
@@ -229,9 +223,14 @@ impl Broker {
 
     /// A log that nobody reads is over.
     pub(super) fn drop_log(&mut self, key: u32) {
-        let Some(log) = self.logs.remove(key) else { return };
-        self.stats.queued -= log.len() as u64;
-        self.stats.queued_bytes -= log.bytes();
+        let Some(mut log) = self.logs.remove(key) else { return };
+        self.forget_log(key, &mut log);
+        self.note_removed(&Removed {
+            entries: log.len(),
+            bytes: log.bytes(),
+            freed: log.tail_bytes(),
+            spilled: log.spilled_len(),
+        });
         self.log_by_filter.remove(&log.filter);
         let end = log.end();
         self.store.push(StoreOp::Trim(log.filter, end));

@@ -10,10 +10,15 @@
 //! | `sessions/count`, `subscriptions/count` | now |
 //! | `retained messages/count` | now |
 //! | `messages/queued`, `messages/queued/bytes`, `messages/inflight` | now |
+//! | `messages/spilled`, `messages/spilled/bytes` | of the queued ones: those that only the store has, now |
+//! | `messages/memory/bytes` | bytes of messages in memory now ([`Stats::memory_bytes`]) |
+//! | `store/state` | `ok`, or `failing` while the store does not keep changes or cannot be read; told at once |
+//! | `store/failures`, `store/loads`, `store/loads/failed` | batches not kept, parts of logs asked for, and not given, since the start |
 //! | `publish/received`, `publish/sent` | PUBLISH packets since the start |
 //! | `packets/received`, `packets/sent` | packets since the start |
 //! | `bytes/received`, `bytes/sent` | bytes since the start |
 //! | `publish/dropped` | deliveries that a limit cost a receiver since the start |
+//! | `publish/refused` | publishes refused for want of memory since the start |
 //! | `memory` | bytes of memory that the process holds, as last told by [`Broker::set_process_memory`] |
 //! | `load/connections/{1,5,15}min`, `load/publish/received/{1,5,15}min`, `load/publish/sent/{1,5,15}min` | per minute, decaying averages |
 //! | `new/clients`, `disconnect/clients`, `new/subscribes`, `new/unsubscribes` | as it happens: the Client Identifier; for the last two a tab and the Topic Filter follow. Not retained |
@@ -76,6 +81,12 @@ impl Broker {
             ("messages/queued", stats.queued.to_string()),
             ("messages/queued/bytes", stats.queued_bytes.to_string()),
             ("messages/inflight", stats.inflight.to_string()),
+            ("messages/spilled", stats.spilled.to_string()),
+            ("messages/spilled/bytes", stats.spilled_bytes.to_string()),
+            ("messages/memory/bytes", stats.memory_bytes.to_string()),
+            ("store/failures", stats.store_failures_total.to_string()),
+            ("store/loads", stats.loads_total.to_string()),
+            ("store/loads/failed", stats.loads_failed_total.to_string()),
             ("publish/received", stats.publish_received.to_string()),
             ("publish/sent", stats.publish_sent.to_string()),
             ("packets/received", stats.packets_received.to_string()),
@@ -83,10 +94,12 @@ impl Broker {
             ("bytes/received", stats.bytes_received.to_string()),
             ("bytes/sent", stats.bytes_sent.to_string()),
             ("publish/dropped", dropped.to_string()),
+            ("publish/refused", stats.publish_refused_total.to_string()),
         ];
         for (topic, value) in values {
             self.publish_sys_value(topic, value, true);
         }
+        self.publish_store_state();
         if let Some(bytes) = self.sys.process_memory {
             self.publish_sys_value("memory", bytes.to_string(), true);
         }
@@ -97,6 +110,14 @@ impl Broker {
             }
         }
         self.arm_sys();
+    }
+
+    /// Publishes whether the store does its work, as soon as that changes.
+    pub(super) fn publish_store_state(&mut self) {
+        if !self.config.sys_interval.is_zero() {
+            let state = if self.store.is_failing() || self.loads.is_failing() { "failing" } else { "ok" };
+            self.publish_sys_value("store/state", state.to_string(), true);
+        }
     }
 
     /// Decays the averages by the time of one interval and adds what happened in it, scaled to a minute.

@@ -1,7 +1,7 @@
 //! Every deadline of the broker in one ordered set.
 //!
 //! Invariant: whoever arms a timer remembers its time and disarms exactly that, so the set holds no stale entries.
-use super::ConnId;
+use super::{ConnId, Position};
 use crate::Instant;
 use alloc::collections::BTreeSet;
 
@@ -16,6 +16,8 @@ pub(super) enum Timer {
     Will(u32),
     /// A retained message expires.
     Retained,
+    /// A load of this log and place failed, and is to be tried again.
+    Load(u32, Position),
     /// `$SYS` topics are due.
     Sys,
 }

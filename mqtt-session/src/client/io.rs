@@ -1,6 +1,7 @@
 //! What goes into and comes out of a client besides bytes.
 //!
-//! Invariant: each [`Token`] is settled exactly once, by one [`Event::Settled`], or is still in an exported session.
+//! Invariant: each [`Token`] is settled exactly once, by one [`Event::Settled`], or is still in an exported session or a store. (A process that is
+//! killed may have reported an outcome that the next one reports again.)
 use super::{DisconnectReason, Failure, StoreBatch};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use core::time::Duration;
 use mqtt_proto::{ConnAck, Properties, QoS, ReasonCode, TopicFilter, TopicName};
 
-/// Names one publish, subscribe or unsubscribe until it is settled; ascending, never used again by the same session.
+/// Names one publish, subscribe or unsubscribe until it is settled; ascending, never used again by the same session (with a store: no token of a
+/// message that was reported as kept is).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub(super) u64);
 

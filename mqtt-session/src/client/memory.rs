@@ -9,7 +9,7 @@ use crate::UnixTime;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
-use mqtt_proto::{ClientId, PacketId, TopicFilter};
+use mqtt_proto::{ClientId, PacketId, QoS, TopicFilter};
 
 /// The contents of a store, as a map of records. [`Client::with_store`](super::Client::with_store) makes a client of it; a store that
 /// keeps the records elsewhere puts them into one of these when it is read.
@@ -72,7 +72,7 @@ impl MemoryStore {
         }
         flights.sort_unstable_by_key(|(order, id, ..)| (*order, *id));
         for (order, id, token, released) in flights {
-            let message = messages.remove(&token).filter(|_| !released);
+            let message = messages.remove(&token).filter(|queued| !released && queued.message.qos > QoS::AtMostOnce);
             state.inflight.push(InflightState { id, token, order, message });
         }
         state.queue = messages.into_values().collect(); // in the order of their tokens

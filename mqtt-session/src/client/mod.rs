@@ -8,6 +8,9 @@
 //! Bytes that [`Client::handle_input`] leaves in the buffer are an incomplete packet, or are not wanted yet: when [`Client::wants_read`] is
 //! false, stop reading from the transport until [`Output::Readable`], then call `handle_input` again even if nothing was added.
 //!
+//! With a store ([`Client::with_store`]) each [`Output::Store`] goes to it, and its answers to [`Client::handle_completion`]; then a process that is killed
+//! goes on where it was. Without one, nothing waits.
+//!
 //! The client owns *desired* state. What was asked for while there is no connection is remembered, reduced to what still matters, and
 //! reconciled with the Server after each reconnect.
 //!

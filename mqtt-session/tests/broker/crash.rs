@@ -326,7 +326,7 @@ impl Cast {
         }
         let stats = self.world.bench.broker.stats();
         assert_eq!((stats.queued, stats.queued_bytes, stats.inflight), (0, 0, 0));
-        assert_eq!((self.world.store.entries(), self.world.store.messages()), (0, 0));
+        assert_eq!((self.world.bench.disk.entries(), self.world.bench.disk.messages()), (0, 0));
     }
 }
 

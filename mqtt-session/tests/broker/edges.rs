@@ -226,9 +226,11 @@ fn a_message_knows_what_is_left_of_its_time() {
 #[test]
 fn the_bytes_of_a_connection_are_its_own() {
     let mut bench = Bench::new();
-    let old = bench.v5("old");
+    let (old, other) = (bench.v5("old"), bench.v5("other"));
+    assert_ne!(old.0.slot(), other.0.slot());
     bench.cut(old);
     let new = bench.v5("new");
+    assert_eq!(old.0.slot(), new.0.slot());
     bench.set_window(new, Some(0));
     bench.send(new, Packet::PingReq);
     assert!(!bench.broker.transmit(new.0).is_empty());

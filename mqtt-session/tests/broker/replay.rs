@@ -119,7 +119,7 @@ proptest! {
         let sizes = |store: &MemoryStore| {
             (store.sessions(), store.subscriptions(), store.retained(), store.entries(), store.messages())
         };
-        prop_assert_eq!(sizes(&twice), sizes(&world.store));
+        prop_assert_eq!(sizes(&twice), sizes(&world.bench.disk));
         let before = world.bench.broker.stats();
         world.crash();
         let after = world.bench.broker.stats();
@@ -146,8 +146,8 @@ proptest! {
                 world.keep_all();
             }
             let last: Vec<_> = clients.into_iter().flatten().map(|client| world.bench.recv_all(client)).collect();
-            let World { bench, store, .. } = world;
-            (format!("{:?}", bench.batches), format!("{:?}", bench.events), last, bench.broker.stats(), store)
+            let World { bench, .. } = world;
+            (format!("{:?}", bench.batches), format!("{:?}", bench.events), last, bench.broker.stats(), bench.disk)
         };
         prop_assert_eq!(run(), run());
     }

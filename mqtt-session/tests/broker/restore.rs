@@ -71,7 +71,7 @@ fn only_durable_sessions_come_back() {
     world.crash();
     world.keep_all();
     assert_eq!(world.levels(), [(0, 0); 4]);
-    assert_eq!(world.store.messages(), 0);
+    assert_eq!(world.bench.disk.messages(), 0);
     // Neither does one that was about to end.
     let (client, _) = world.bench.connect(persistent(Version::V5, "s", 100));
     world.keep_all();
@@ -159,7 +159,7 @@ fn a_delivery_keeps_its_identifier_and_its_words() {
     world.keep_all();
     world.bench.send(client, Packet::PubComp(ack(1)));
     world.keep_all();
-    assert_eq!((world.store.entries(), world.store.messages()), (0, 0));
+    assert_eq!((world.bench.disk.entries(), world.bench.disk.messages()), (0, 0));
     assert_eq!(world.bench.broker.stats().inflight, 0);
 }
 
@@ -279,7 +279,7 @@ fn wills_do_not_need_sessions_that_last() {
         }
         let (watcher, _) = world.bench.connect(watched);
         assert_eq!(world.bench.recv_texts(watcher), ["lost", "connected"]);
-        assert_eq!(world.store.sessions(), 1, "the watcher's");
+        assert_eq!(world.bench.disk.sessions(), 1, "the watcher's");
     }
 }
 
@@ -320,7 +320,7 @@ fn a_subscription_that_is_at_qos_0_by_now_still_owes_what_was_on_its_way() {
     world.bench.assert_silent(client); // the second was sent at QoS 0, and that was that
     world.bench.acknowledge(client, &publish);
     world.keep_all();
-    assert_eq!((world.store.entries(), world.bench.broker.stats().queued), (0, 0));
+    assert_eq!((world.bench.disk.entries(), world.bench.broker.stats().queued), (0, 0));
 }
 
 #[test]
@@ -378,7 +378,7 @@ fn what_was_acknowledged_behind_a_loss_is_not_kept_for_ever() {
         world.keep_all();
         world.crash();
         world.keep_all();
-        let levels = (world.store.entries(), world.bench.broker.stats().queued);
+        let levels = (world.bench.disk.entries(), world.bench.broker.stats().queued);
         assert_eq!(levels, (0, 0), "{filter}");
     }
 }

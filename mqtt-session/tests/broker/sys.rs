@@ -56,6 +56,13 @@ fn all_documented_topics_are_there_from_the_start() {
         "messages/queued",
         "messages/queued/bytes",
         "messages/inflight",
+        "messages/spilled",
+        "messages/spilled/bytes",
+        "messages/memory/bytes",
+        "store/state",
+        "store/failures",
+        "store/loads",
+        "store/loads/failed",
         "publish/received",
         "publish/sent",
         "packets/received",
@@ -63,6 +70,7 @@ fn all_documented_topics_are_there_from_the_start() {
         "bytes/received",
         "bytes/sent",
         "publish/dropped",
+        "publish/refused",
         "load/connections/1min",
         "load/connections/5min",
         "load/connections/15min",
@@ -136,35 +144,32 @@ fn memory_is_told_once_somebody_knows_it() {
 fn averages_decay() {
     let mut bench = bench();
     let publisher = bench.v5("p");
-    let watcher = bench.v5("w");
-    subscribe(&mut bench, watcher, "$SYS/one/load/#");
-    subscribe(&mut bench, watcher, "a");
-    bench.recv_all(watcher);
-    // Connections, received and sent in each interval of a sixth of a minute; the watcher's own messages count as sent.
-    let mut told = BTreeMap::new();
-    let mut averages = [[0.0; 3]; 2];
+    let subscriber = bench.v5("s");
+    subscribe(&mut bench, subscriber, "b");
+    // Connections, messages received and messages sent, in each interval of ten seconds.
+    let mut averages = [[0.0; 3]; 3];
     for (round, count) in [6, 0, 2, 2].into_iter().enumerate() {
         for number in 0..count {
             bench.publish(publisher, "b", "x", QoS::AtLeastOnce);
+            bench.publish(publisher, "nobody", "x", QoS::AtLeastOnce);
             bench.v5(&format!("{round}/{number}"));
         }
         bench.sleep(Duration::from_secs(10));
-        told.extend(received(&mut bench, watcher));
         let connected = count + if round == 0 { 2 } else { 0 };
-        for (row, happened) in averages.iter_mut().zip([connected, count]) {
+        for (row, happened) in averages.iter_mut().zip([connected, 2 * count, count]) {
             for (average, minutes) in row.iter_mut().zip([1.0, 5.0, 15.0]) {
                 let part = 1.0 / 6.0 / minutes;
                 *average = (*average + f64::from(happened) * 6.0 * part) / (1.0 + part);
             }
         }
-        for (name, row) in ["connections", "publish/received"].into_iter().zip(averages) {
-            for (minutes, average) in [1, 5, 15].into_iter().zip(row) {
-                let topic = format!("load/{name}/{minutes}min");
-                assert_eq!(told[&topic], format!("{average:.2}"), "{topic} in round {round}");
-            }
+    }
+    // Looking is a message, too, and comes last.
+    let told = values(&mut bench, publisher, "$SYS/one/load/#");
+    for (name, row) in ["connections", "publish/received", "publish/sent"].into_iter().zip(averages) {
+        for (minutes, average) in [1, 5, 15].into_iter().zip(row) {
+            let topic = format!("load/{name}/{minutes}min");
+            assert_eq!(told[&topic], format!("{average:.2}"), "{topic}");
         }
-        let sent: f64 = told["load/publish/sent/15min"].parse().unwrap();
-        assert!(sent < 60.0, "{sent} a minute were not sent");
     }
 }
 

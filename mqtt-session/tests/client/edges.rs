@@ -222,6 +222,15 @@ fn a_client_is_drained_when_nothing_is_left() {
     assert!(net.client.is_drained());
 }
 
+#[test]
+fn what_was_sent_no_longer_weighs_on_the_queue() {
+    let mut net = Net::new(config());
+    net.publish("abc", "de", QoS::AtLeastOnce);
+    assert_eq!(net.client.queued(), (1, 5));
+    net.go_online(false, &[]);
+    assert_eq!(net.client.queued(), (0, 0));
+}
+
 /// A late look at the clock is as good as one in time.
 #[test]
 fn queued_messages_expire_however_late_somebody_looks() {
@@ -345,6 +354,13 @@ fn batches_are_filled_to_the_servers_limit() {
         });
         assert_eq!(packets.collect::<Vec<_>>(), sizes, "{room}");
     }
+    // [MQTT-3.2.2-15] One filter that is too large with what is set aside may fit all the same.
+    for (room, sent) in [(13, 1), (12, 0)] {
+        let mut net = Net::new(config());
+        net.go_online(false, &[Property::MaximumPacketSize(room)]);
+        net.subscribe("aaaaa", QoS::AtMostOnce);
+        assert_eq!(net.sent().len(), sent, "{room}");
+    }
     // Filters that are given up travel together, too.
     let mut net = Net::online_with(config());
     net.client.unsubscribe(net.now, vec![filter("a"), filter("b")]).unwrap();
@@ -364,7 +380,14 @@ fn waiting_messages_are_charged_until_they_are_handed_out() {
         assert_eq!(net.messages().len(), 2);
         assert!(net.client.wants_read());
     }
+    let mut net = Net::online_with(ClientConfig { max_incoming_bytes: 11, ..config() });
+    for _ in 0..3 {
+        net.send(incoming("abcd", "123456", qos1(1)));
+        assert!(net.client.wants_read(), "10 of 11 bytes");
+        assert_eq!(net.messages().len(), 1);
+    }
     // A connection that is lost with one waiting: the Server sends it again, and the first copy is gone.
+    let mut net = Net::online_with(limited());
     for _ in 0..5 {
         net.send(incoming("abcd", "123456", qos1(1)));
         net.reconnect(true);

@@ -2,9 +2,9 @@
 //!
 //! Invariants: a sync covers what was there when it began (group commit); what was reported as stored survives. A batch that
 //! was torn by a crash is not there at all, and neither is anything behind it: that is what checksums in a log give.
-use mqtt_session::broker::{MemoryStore, StoreBatch, StoreSeq};
+use mqtt_session::broker::{Completion, Contents, LoadRequest, MemoryStore, StoreBatch, StoreSeq};
 use mqtt_session::{Instant, Rng};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// How a sync ended.
@@ -23,6 +23,9 @@ pub(crate) struct Disk {
     syncing: Option<(Instant, usize)>,
     /// How many batches in front have failed.
     failed: usize,
+    /// Parts of logs that are being read, by the time when they are.
+    reading: BTreeMap<(Instant, u64), LoadRequest>,
+    read: u64,
 }
 
 impl Disk {
@@ -40,9 +43,27 @@ impl Disk {
         }
     }
 
-    /// When the sync under way ends.
+    /// When the sync under way ends, or something is read.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.syncing.map(|(at, _)| at)
+        let read = self.reading.first_key_value().map(|((at, _), _)| *at);
+        self.syncing.map(|(at, _)| at).into_iter().chain(read).min()
+    }
+
+    /// Begins to read a part of a log; later questions may be answered before.
+    pub(crate) fn load(&mut self, now: Instant, request: LoadRequest, slow: bool, rng: &mut Rng) {
+        let most = if slow { 300_000_000 } else { 1_000_000 };
+        self.read += 1;
+        self.reading.insert((now + Duration::from_nanos(rng.below(most)), self.read), request);
+    }
+
+    /// The next answer that is due.
+    pub(crate) fn loaded(&mut self, now: Instant, fails: bool, rng: &mut Rng) -> Option<Completion> {
+        let entry = self.reading.first_entry().filter(|entry| entry.key().0 <= now)?;
+        let request = entry.remove();
+        if fails && rng.below(5) == 0 {
+            return Some(Completion::LoadFailed { filter: request.filter, from: request.from });
+        }
+        Some(Completion::Loaded(self.synced.load(&request)))
     }
 
     /// Ends the sync.
@@ -74,6 +95,7 @@ impl Disk {
         self.volatile.clear();
         self.syncing = None;
         self.failed = 0;
+        self.reading.clear();
         (kept, lost)
     }
 
@@ -82,8 +104,13 @@ impl Disk {
         self.volatile.is_empty()
     }
 
-    /// What a restart finds.
-    pub(crate) fn contents(&self) -> &MemoryStore {
+    /// What is kept.
+    pub(crate) fn kept(&self) -> &MemoryStore {
         &self.synced
+    }
+
+    /// What a restart finds.
+    pub(crate) fn contents(&self) -> Contents {
+        self.synced.contents()
     }
 }

@@ -44,10 +44,12 @@ pub struct Faults {
     pub stalls: bool,
     /// Queues are so small that messages are lost, and counted.
     pub small_queues: bool,
+    /// Brokers have little memory for messages: most stay in the store alone, and are read back in small parts.
+    pub small_memory: bool,
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 12;
+pub const FAULTS: usize = 13;
 
 impl Faults {
     pub const NONE: Self = Self {
@@ -63,6 +65,7 @@ impl Faults {
         slow_answers: false,
         stalls: false,
         small_queues: false,
+        small_memory: false,
     };
 
     /// The switches, with their names.
@@ -80,6 +83,7 @@ impl Faults {
             ("slow-answers", &mut self.slow_answers),
             ("stalls", &mut self.stalls),
             ("small-queues", &mut self.small_queues),
+            ("small-memory", &mut self.small_memory),
         ]
     }
 }
@@ -89,8 +93,8 @@ impl Scenario {
     pub fn of(seed: u64, steps: u32) -> Self {
         let mut rng = generator(seed, 0);
         let mut faults = Faults::NONE;
-        for (_, switch) in faults.switches() {
-            *switch = rng.below(3) > 0;
+        for (name, switch) in faults.switches() {
+            *switch = name != "small-memory" && rng.below(3) > 0;
         }
         // What loses messages by right hides what loses them by mistake.
         faults.failing_disk &= rng.below(2) == 0;
@@ -100,6 +104,8 @@ impl Scenario {
         }
         let clients = 2 + rng.below(8) as usize;
         let brokers = 1 + rng.below(2) as usize;
+        // Chosen last, so that it changes nothing else.
+        faults.small_memory = faults != Faults::NONE && rng.below(2) == 0;
         Self { seed, steps, clients, brokers, faults }
     }
 }

@@ -59,7 +59,7 @@ type Maker = fn(&Options) -> Result<Vec<Broker>>;
 
 /// Ours first, then the peers that were asked for, or all that are there.
 pub(crate) fn chosen(options: &Options, zanzara: &Path) -> Result<Vec<Broker>> {
-    let mut brokers = ours(zanzara, options.durable)?;
+    let mut brokers = ours(zanzara, options.durable())?;
     let names: Vec<&str> = options.peers.iter().map(String::as_str).collect();
     if let Some(unknown) = names.iter().find(|name| !matches!(**name, "mosquitto" | "aedes" | "rumqttd" | "none")) {
         return Err(format!("no peer `{unknown}`; --broker NAME=COMMAND takes any other").into());
@@ -132,7 +132,7 @@ fn mosquittos(options: &Options) -> Result<Vec<Broker>> {
     let with = |name: &str, settings: &str, more: &str| {
         Broker::new(name, &version, settings, &[&program, "-c", "{dir}/broker.conf"], &format!("{config}{more}"))
     };
-    if !options.durable {
+    if !options.durable() {
         return Ok(vec![with("mosquitto", "persistence false", "")]);
     }
     let persistence = "persistence true\npersistence_location {dir}/\n";

@@ -2,6 +2,7 @@
 //!
 //! Invariant: within a round every broker does the same work under the same conditions; a ratio compares brokers within a round.
 mod brokers;
+mod chart;
 mod process;
 mod report;
 mod scenarios;
@@ -21,7 +22,9 @@ Usage: cargo xtask compare [options]
   --peer NAME            only this peer, may be repeated: mosquitto, aedes, rumqttd; `none` for none  [those that are found]
   --broker NAME=COMMAND  one more; the command may hold {port} and {dir}, a folder of its own
   --scenario NAME        only this scenario, may be repeated; or arguments of `zanzara bench` in quotation marks
-  --durable              scenarios and configurations in which messages are kept on disk, instead of the others
+  --durable              instead, scenarios and configurations in which messages are kept on disk
+  --overload             instead, subscribers that never read, and more than can be read
+  --growth               instead, curves: rates and delays against connections, subscriptions, topics, payload, offline sessions
   --rounds N             how often each broker does each scenario  [3]
   --duration TIME        of each measurement of a flow  [3s]
   --broker-cores LIST    cores of the broker, as taskset takes them  [0]
@@ -39,7 +42,8 @@ pub(crate) struct Options {
     peers: Vec<String>,
     custom: Vec<(String, String)>,
     scenarios: Vec<String>,
-    durable: bool,
+    /// Which set of scenarios.
+    set: &'static str,
     rounds: usize,
     duration: String,
     broker_cores: String,
@@ -57,7 +61,7 @@ impl Options {
             peers: Vec::new(),
             custom: Vec::new(),
             scenarios: Vec::new(),
-            durable: false,
+            set: "plain",
             rounds: 3,
             duration: "3s".to_owned(),
             broker_cores: "0".to_owned(),
@@ -72,7 +76,9 @@ impl Options {
         while let Some(arg) = args.next() {
             let mut value = || args.next().cloned().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
-                "--durable" => options.durable = true,
+                "--durable" => options.set = "durable",
+                "--overload" => options.set = "overload",
+                "--growth" => options.set = "growth",
                 "--list" => options.list = true,
                 "--peer" => options.peers.push(value()?),
                 "--scenario" => options.scenarios.push(value()?),
@@ -96,6 +102,11 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// Whether the brokers keep things on disk.
+    fn durable(&self) -> bool {
+        self.set == "durable"
     }
 }
 
@@ -143,6 +154,14 @@ pub(crate) fn run(args: &[String]) -> Result {
     for (scenario, found) in scenarios.iter().zip(&results) {
         markdown += &report::scenario(scenario, &brokers, found);
     }
+    let pictures = report::pictures(&scenarios, &brokers, &results);
+    if !pictures.is_empty() {
+        markdown += "\n## Curves\n";
+    }
+    for (name, svg) in &pictures {
+        fs::write(options.out.join(name), svg)?;
+        markdown.extend(["\n![", name, "](", name, ")\n"]);
+    }
     fs::write(&files[1], markdown)?;
     println!("written: {} and {}", files[0].display(), files[1].display());
     let unsound = results.iter().filter(|found| found[0].iter().any(|one| !one.is_sound())).count();
@@ -150,9 +169,9 @@ pub(crate) fn run(args: &[String]) -> Result {
 }
 
 fn list(options: &Options) {
-    for durable in [false, true] {
-        println!("{}", if durable { "\nScenarios of --durable:" } else { "Scenarios:" });
-        for scenario in scenarios::known(durable) {
+    for set in scenarios::SETS {
+        println!("Scenarios{}:", if set == "plain" { String::new() } else { format!(" of --{set}") });
+        for scenario in scenarios::known(set) {
             println!("  {:<22}{}", scenario.name, scenario.arguments.join(" "));
         }
     }
@@ -218,7 +237,7 @@ fn head(options: &Options, brokers: &[Broker], pins: &Pins) -> Value {
         "load_cores": pins.load(),
         "rounds": options.rounds,
         "duration": options.duration,
-        "durable": options.durable,
+        "set": options.set,
         "brokers": brokers.iter().map(described).collect::<Vec<Value>>(),
     })
 }

@@ -1,6 +1,7 @@
 //! What was found, as tables and as JSON.
 use super::Measured;
 use super::brokers::Broker;
+use super::chart::{self, Line};
 use super::scenarios::Scenario;
 use super::statistics::{Spread, ratio};
 use serde_json::{Value, json};
@@ -101,7 +102,8 @@ pub(crate) fn scenario(scenario: &Scenario, brokers: &[Broker], found: &[Vec<Mea
 /// The median, and the least and the greatest of all rounds.
 fn cell(spread: Option<Spread>, unit: &str) -> String {
     let Some(Spread { median, min, max }) = spread else { return "–".to_owned() };
-    format!("{}{unit} ({}–{})", number(median), number(min), number(max))
+    let (shown, least, greatest) = (number(median), number(min), number(max));
+    if least == greatest { format!("{shown}{unit}") } else { format!("{shown}{unit} ({least}–{greatest})") }
 }
 
 fn number(value: f64) -> String {
@@ -114,6 +116,46 @@ fn number(value: f64) -> String {
         size if size >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
+}
+
+/// One figure of a curve.
+struct Curve {
+    name: &'static str,
+    figure: String,
+    unit: String,
+    lines: Vec<Line>,
+}
+
+/// The pictures of all curves: names of files, and their content.
+pub(crate) fn pictures(
+    scenarios: &[Scenario],
+    brokers: &[Broker],
+    found: &[Vec<Vec<Measured>>],
+) -> Vec<(String, String)> {
+    let mut curves: Vec<Curve> = Vec::new();
+    for (scenario, results) in scenarios.iter().zip(found) {
+        let Some((name, n)) = scenario.point else { continue };
+        for row in rows(results) {
+            let (figure, unit) = (row.name.replace(&format!(", {n} offline"), ""), row.unit);
+            let same = |known: &Curve| known.name == name && known.figure == figure && known.unit == unit;
+            let index = curves.iter().position(same).unwrap_or_else(|| {
+                let lines =
+                    brokers.iter().map(|broker| Line { name: broker.name.clone(), points: Vec::new() }).collect();
+                curves.push(Curve { name, figure, unit, lines });
+                curves.len() - 1
+            });
+            for (line, values) in curves[index].lines.iter_mut().zip(&row.values) {
+                line.points.extend(Spread::of(values.iter().flatten().copied()).map(|spread| (n, spread)));
+            }
+        }
+    }
+    let picture = |Curve { name, figure, unit, lines }: &Curve| {
+        let words = figure.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        let file = format!("{name}-{}.svg", words.collect::<Vec<&str>>().join("-"));
+        let svg = chart::svg(&format!("{figure} ({unit})"), name, lines)?;
+        lines.iter().any(|line| line.points.len() > 1).then_some((file, svg))
+    };
+    curves.iter().filter_map(picture).collect()
 }
 
 /// What stands above the tables.
@@ -186,14 +228,14 @@ mod tests {
             command: Vec::new(),
             config: String::new(),
         };
-        let one = Scenario { name: "s".to_owned(), arguments: vec!["fan-in".to_owned()] };
+        let one = Scenario { name: "s".to_owned(), arguments: vec!["fan-in".to_owned()], point: None };
         let found = vec![
             vec![measured(3e6, 0), measured(1e6, 0)],
             vec![measured(1e6, 5), Measured::Failed("it died".to_owned())],
         ];
         let text = scenario(&one, &[broker("a"), broker("b")], &found);
         assert!(text.contains("| figure | better | a | b | a / b |"), "{text}");
-        let row = "| delivered (messages/s) | higher | 2.00M (1.00M–3.00M) | 1.00M (1.00M–1.00M) | 3.00× (3.00–3.00) |";
+        let row = "| delivered (messages/s) | higher | 2.00M (1.00M–3.00M) | 1.00M | 3.00× |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| delay, 99 % (µs) | lower |"), "{text}");
         assert!(text.contains("b, round 1: 5 lost\n"), "{text}");
@@ -201,5 +243,10 @@ mod tests {
         let json = json(&one, &[broker("a"), broker("b")], &found);
         assert_eq!(json["figures"][0]["brokers"][1]["ratio_of_ours"]["median"], 3.0);
         assert_eq!(json["measurements"][1]["rounds"][1]["failed"], "it died");
+        let curve = |n| Scenario { point: Some(("c", n)), ..one.clone() };
+        let again = || vec![vec![measured(1e6, 0)], vec![measured(1e6, 0)]];
+        let pictures = pictures(&[curve(1), curve(10)], &[broker("a"), broker("b")], &[again(), again()]);
+        let names: Vec<&str> = pictures.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["c-delivered.svg", "c-delay-50.svg", "c-delay-99.svg", "c-delay-99-9.svg"]);
     }
 }

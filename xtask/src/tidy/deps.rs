@@ -89,7 +89,8 @@ fn broken(
     }
     let level = |name: &str| PIPES.iter().find(|pipe| pipe.0 == name).map(|pipe| pipe.1);
     let is_below = level(other).is_some_and(|below| level(&member.name).is_none_or(|above| below < above));
-    if is_adapter(member) && adapters.contains(other) && member.name != COMPOSER && !is_below {
+    // Tests and examples may show how adapters go together.
+    if is_adapter(member) && adapters.contains(other) && member.name != COMPOSER && !dependency.dev && !is_below {
         return Some("adapters know nothing of each other, pipes apart; `zanzara` composes them");
     }
     let is_tool = |name: &str| names.contains(name) && !adapters.contains(name) && !PURE.contains(&name);
@@ -142,6 +143,7 @@ mod tests {
         assert_eq!(findings(("mqtt-pipes", "adapters/pipes/Cargo.toml"), "mqtt-tls", false), 0);
         assert_eq!(findings(("mqtt-tls", "adapters/tls/Cargo.toml"), "mqtt-pipes", false), 1);
         assert_eq!(findings(("mqtt-ws", "adapters/ws/Cargo.toml"), "mqtt-tls", false), 1);
+        assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "mqtt-store-fjall", true), 0);
         assert_eq!(findings(("zanzara", "adapters/zanzara/Cargo.toml"), "mqtt-tls", false), 0);
         assert_eq!(findings(("zanzara", "adapters/zanzara/Cargo.toml"), "xtask", true), 1);
         assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "tokio", false), 0);

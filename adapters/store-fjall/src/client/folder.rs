@@ -58,6 +58,9 @@ impl Open {
 impl Folder {
     /// Opens a folder, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        if path.join("format").exists() {
+            return Err(OpenError::Foreign(path.to_owned())); // of a broker
+        }
         Ok(Self { path: path.to_owned(), open: Some(Open::new(path)?) })
     }
 
@@ -65,7 +68,7 @@ impl Folder {
     pub(super) fn load(&self) -> Result<(MemoryStore, ClientOpened), OpenError> {
         let begun = Instant::now();
         let failed = |error| OpenError::new(&self.path, error);
-        let Some(open) = &self.open else { return Err(OpenError::Damaged(self.path.clone())) };
+        let Some(open) = &self.open else { return Err(failed(fjall::Error::Unrecoverable)) };
         let (mut contents, mut report, mut bad) = (MemoryStore::new(), ClientOpened::default(), Vec::new());
         let mut lose = |what, why| {
             report.lost_records += 1;

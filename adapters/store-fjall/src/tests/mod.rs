@@ -2,3 +2,4 @@
 mod codec;
 mod damage;
 mod failing;
+mod transfer;

@@ -5,9 +5,7 @@ use super::commands::{Command, MAILBOX};
 use super::handle::ShardHandle;
 use super::listener::Bound;
 use super::shard::{Clock, Setup};
-use super::{
-    Authentication, BrokerHandle, Config, Hooks, MemoryStore, PortSettings, StartError, Store, listener, shard,
-};
+use super::{Authentication, BrokerHandle, Config, Contents, Hooks, PortSettings, StartError, Store, listener, shard};
 use mqtt_pipes::Port;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -40,7 +38,7 @@ pub struct Builder {
     hooks: Option<Arc<dyn Hooks>>,
     shards: usize,
     seed: Option<[u8; 32]>,
-    store: Option<(Box<dyn Store>, MemoryStore)>,
+    store: Option<(Box<dyn Store>, Contents)>,
 }
 
 impl Builder {
@@ -79,7 +77,7 @@ impl Builder {
 
     /// Where to keep what must survive, and what it holds: the broker goes on from there, and acknowledges nothing before
     /// it is kept. Default: in memory, until the end.
-    pub fn store(mut self, store: Box<dyn Store>, contents: MemoryStore) -> Self {
+    pub fn store(mut self, store: Box<dyn Store>, contents: Contents) -> Self {
         self.store = Some((store, contents));
         self
     }

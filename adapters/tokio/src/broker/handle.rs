@@ -4,7 +4,7 @@
 //! never slows the broker.
 use super::commands::Command;
 use super::shard::Clock;
-use super::{Endpoint, LoadError, Loaded, Stopped};
+use super::{CertificateError, Endpoint, LoadedCertificates, Stopped};
 use futures_core::Stream;
 use mqtt_pipes::Port;
 use mqtt_session::broker::{Event, LocalId, Message, Stats};
@@ -153,7 +153,7 @@ pub struct Reloaded {
     /// The port, as it was configured.
     pub endpoint: Endpoint,
     /// What is in use now, or why the old ones still are.
-    pub result: Result<Loaded, LoadError>,
+    pub result: Result<LoadedCertificates, CertificateError>,
 }
 
 /// A message for a [`Subscription`].
@@ -235,6 +235,12 @@ fn add(sum: &mut Stats, shard: &Stats) {
         retained,
         queued,
         queued_bytes,
+        spilled,
+        spilled_bytes,
+        memory_bytes,
+        loads_total,
+        loads_failed_total,
+        store_failures_total,
         inflight,
         publish_received,
         publish_sent,
@@ -243,6 +249,7 @@ fn add(sum: &mut Stats, shard: &Stats) {
         bytes_received,
         bytes_sent,
         publish_denied_total,
+        publish_refused_total,
         dropped_slow_receiver,
         dropped_queue_full,
         dropped_expired,
@@ -262,6 +269,12 @@ fn add(sum: &mut Stats, shard: &Stats) {
         (retained, shard.retained),
         (queued, shard.queued),
         (queued_bytes, shard.queued_bytes),
+        (spilled, shard.spilled),
+        (spilled_bytes, shard.spilled_bytes),
+        (memory_bytes, shard.memory_bytes),
+        (loads_total, shard.loads_total),
+        (loads_failed_total, shard.loads_failed_total),
+        (store_failures_total, shard.store_failures_total),
         (inflight, shard.inflight),
         (publish_received, shard.publish_received),
         (publish_sent, shard.publish_sent),
@@ -270,6 +283,7 @@ fn add(sum: &mut Stats, shard: &Stats) {
         (bytes_received, shard.bytes_received),
         (bytes_sent, shard.bytes_sent),
         (publish_denied_total, shard.publish_denied_total),
+        (publish_refused_total, shard.publish_refused_total),
         (dropped_slow_receiver, shard.dropped_slow_receiver),
         (dropped_queue_full, shard.dropped_queue_full),
         (dropped_expired, shard.dropped_expired),

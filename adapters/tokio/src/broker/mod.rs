@@ -40,14 +40,16 @@ pub use builder::{Broker, Builder};
 pub use error::{StartError, Stopped};
 pub use handle::{BrokerHandle, Events, LocalMessage, Reloaded, Subscription};
 pub use hooks::{Authorize, HookFuture, Hooks};
-pub use mqtt_pipes::tls::{ClientCertificates, Files, IdentityFrom, LoadError, Loaded};
+pub use mqtt_pipes::tls::{
+    ClientCertificates, Files, IdentityFrom, LoadError as CertificateError, Loaded as LoadedCertificates,
+};
 pub use mqtt_pipes::ws::ServerConfig as WebSocketConfig;
 pub use mqtt_pipes::{
     Endpoint, EndpointError, Network, NetworkError, Port, PortSettings, Scheme, ServerTls, SetupError,
 };
 pub use mqtt_session::broker::{
     Access, Action, AuthOutcome, AuthStage, Authenticate, Authentication, Completion, Config, ConnectionLimits,
-    Decision, DisconnectReason, DropReason, Event, EventMask, Features, Grant, MemoryStore, Message, Peer, Redirect,
-    SessionLimits, SharedStrategy, Stats, StoreBatch,
+    Contents, Decision, DisconnectReason, DropReason, Event, EventMask, Features, Grant, LoadRequest, Loaded, LogEntry,
+    LogHead, MemoryStore, Message, Peer, Redirect, SessionLimits, SharedStrategy, Stats, StoreBatch,
 };
 pub use store::{Store, StoreDone};

@@ -114,6 +114,12 @@ impl Shard {
                 Some(store) => store.write(batch),
                 None => return Some(batch.seq),
             },
+            Request::Load(request) => {
+                // Without a store nothing is asked for.
+                if let Some(store) = &mut self.store {
+                    store.load(request);
+                }
+            }
             Request::Authenticate(question) => {
                 let id = question.id;
                 let hooks = self.hooks.clone();

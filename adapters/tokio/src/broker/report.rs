@@ -23,15 +23,17 @@ enum Kind {
     Subscribed,
     Messages,
     Listener,
+    Store,
 }
 
-const KINDS: [(Kind, &str); 6] = [
+const KINDS: [(Kind, &str); 7] = [
     (Kind::Connected, "clients connected"),
     (Kind::Refused, "connections refused"),
     (Kind::Disconnected, "clients disconnected"),
     (Kind::Subscribed, "subscriptions changed"),
     (Kind::Messages, "messages"),
     (Kind::Listener, "accepting failed"),
+    (Kind::Store, "the store could not be read"),
 ];
 
 /// Where events go.
@@ -145,6 +147,15 @@ impl Reporter {
                 let (topic, bytes) = (message.topic.as_str(), message.payload.len());
                 tracing::debug!(client = client_id.as_str(), topic, bytes, "delivered");
             }
+            Event::LoadFailed { filter, failures, pause } => {
+                let (filter, pause) = (filter.as_str(), u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+                tracing::error!(
+                    filter,
+                    failures,
+                    pause,
+                    "the store could not be read: clients wait for their messages"
+                );
+            }
             _ => {}
         }
     }
@@ -158,6 +169,7 @@ impl Kind {
             Event::Disconnected { .. } => Self::Disconnected,
             Event::Subscribed { .. } | Event::Unsubscribed { .. } => Self::Subscribed,
             Event::Published { .. } | Event::Delivered { .. } => Self::Messages,
+            Event::LoadFailed { .. } => Self::Store,
             _ => return None,
         })
     }

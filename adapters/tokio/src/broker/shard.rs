@@ -9,7 +9,7 @@ use super::outputs::Locals;
 use super::ready::{Bell, ReadyQueue};
 use super::report::Reporter;
 use super::socket::{Received, Socket, Sockets, Stage};
-use super::{Config, Hooks, MemoryStore, StartError, Store};
+use super::{Config, Contents, Hooks, StartError, Store};
 use bytes::BytesMut;
 use mqtt_session::broker::{Broker as Machine, Completion, ConnId};
 use mqtt_session::{Instant, UnixTime};
@@ -64,7 +64,7 @@ pub(super) struct Setup {
     pub(super) placement: RandomState,
     pub(super) hooks: Option<Arc<dyn Hooks>>,
     /// Where to keep what must survive, and what it holds.
-    pub(super) store: Option<(Box<dyn Store>, MemoryStore)>,
+    pub(super) store: Option<(Box<dyn Store>, Contents)>,
     /// Where hooks run.
     pub(super) runtime: tokio::runtime::Handle,
 }
@@ -155,7 +155,7 @@ impl Shard {
             Some((mut store, contents)) => {
                 // An error means that the shard has ended.
                 store.start(Box::new(move |completion| drop(done.send(completion))))?;
-                (Some(store), Machine::restore(Arc::clone(&config), seed, clock.now(), wall, &contents))
+                (Some(store), Machine::restore(Arc::clone(&config), seed, clock.now(), wall, contents))
             }
         };
         Ok(Self {

@@ -150,8 +150,8 @@ impl Driver {
                 }
                 if let Some(waiter) = inner.waiters.remove(token) {
                     let _ = waiter.send(result.clone()); // nobody needs to wait
+                    return;
                 }
-                return;
             }
             Event::Connected(connected) => {
                 let server = &self.servers[connected.server].name;

@@ -225,7 +225,8 @@ impl Client {
         self.handle.0.call(|inner, _| inner.routes.add(Vec::new())).1
     }
 
-    /// What happens to the connection from now on: connecting, connected, disconnected with the reason, authentication.
+    /// What happens to the connection from now on: connecting, connected, disconnected with the reason, authentication; and what became of messages
+    /// that the client was restored with.
     pub fn events(&self) -> Events {
         Events { receiver: self.handle.0.events.subscribe() }
     }
@@ -340,8 +341,9 @@ impl Client {
         self.handle.0.lock().machine.unfinished()
     }
 
-    /// Waits for the first CONNACK, or for the failure of every server.
-    async fn first_connection(&self) -> Result<(), ConnectError> {
+    /// Waits for the first CONNACK, or until every server failed once, with the last failure. What [`Builder::connect`] does; here the client goes
+    /// on trying. Cancel-safe.
+    pub async fn first_connection(&self) -> Result<(), ConnectError> {
         let shared = &self.handle.0;
         let mut state = shared.state.subscribe();
         let reached = state.wait_for(|state| !matches!(state, State::Offline)).await.map(|state| state.clone());

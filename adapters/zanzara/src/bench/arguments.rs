@@ -199,6 +199,9 @@ pub(crate) struct FlowArgs {
     /// The subscribers have sessions that last, and are removed at the end
     #[arg(long)]
     pub(super) persistent: bool,
+    /// Subscribers beside the first, with its filter, that never read: whether the others suffer
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(super) frozen: u16,
     /// Threads of the load
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: u16,

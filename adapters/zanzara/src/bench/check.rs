@@ -150,11 +150,20 @@ impl Window {
     /// What a message still misses; `None` if it is behind the window.
     #[inline]
     fn slot(&mut self, sequence: u64) -> Option<&mut u32> {
-        let length = self.missing.len() as u64;
-        let mask = self.missing.len() - 1;
         if sequence < self.arrived {
             return None;
         }
+        if sequence >= self.known {
+            self.learn(sequence);
+        }
+        let mask = self.missing.len() - 1;
+        Some(&mut self.missing[sequence as usize & mask])
+    }
+
+    /// Makes room for all messages up to this one.
+    fn learn(&mut self, sequence: u64) {
+        let length = self.missing.len() as u64;
+        let mask = self.missing.len() - 1;
         if sequence - self.arrived >= length {
             // Its publisher waits no longer for the oldest.
             self.arrived = sequence + 1 - length;
@@ -164,7 +173,6 @@ impl Window {
             self.missing[self.known as usize & mask] = self.owed;
             self.known += 1;
         }
-        Some(&mut self.missing[sequence as usize & mask])
     }
 
     #[inline]

@@ -1,11 +1,11 @@
 //! Many connections at once.
 use super::arguments::TargetArgs;
 use super::hello::{Hello, Target};
-use super::herd::{Entry, Herd, Phase, Script, Step};
+use super::herd::{Entry, Herd, Script, Step};
 use super::process::Usage;
 use super::progress::Progress;
 use super::report::{self, Check, Delay, Figure, Report};
-use super::wire::{self, Frame, Keep};
+use super::wire::{self, Frame};
 use super::{failed, settings};
 use crate::exit::Failure;
 use std::io;
@@ -50,10 +50,10 @@ fn measure(
     let mut herd = Herd::new(target.address)?;
     let usage = || target.pid.and_then(Usage::of);
     let before = usage();
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: 0, filter: &|_| None, end: Step::Done };
+    let mut hello = Hello::new(target);
     progress.begin("connecting");
     let made = herd.run(0..count, entry, &mut hello, &mut progress)?;
-    tell("connecting", &made);
+    made.tell("connecting");
     let after = usage();
     std::thread::sleep(hold);
 
@@ -61,7 +61,7 @@ fn measure(
     let connected = herd.connected();
     let everybody = Entry { at_once: count, rate: None };
     let pinged = herd.run(connected.iter().copied(), everybody, &mut Ping, &mut progress)?;
-    tell("pinging", &pinged);
+    pinged.tell("pinging");
     herd.leave();
 
     let done = made.done as u64;
@@ -74,21 +74,11 @@ fn measure(
     let mut figures = vec![plain("connected at once", connected.len()), plain("answered a ping", pinged.done)];
     figures.extend(report::rate("connected", done, made.elapsed.as_secs_f64(), "connections/s"));
     figures.extend(report::costs("broker CPU", "µs/connection", done, before, after));
-    figures.extend(report::memory("broker memory", "bytes/connection", done, before, after));
+    figures.extend(report::memory("memory per connection", done, before, after));
     let delays = [("time to connect", &made), ("time to answer a ping", &pinged)];
     let delays = delays
         .into_iter()
         .filter_map(|(name, phase)| Some(Delay { name, unit: "µs", summary: phase.delays.summary()? }));
     let check = Check { failed_clients: (count - pinged.done.min(count)) as u64, ..Check::default() };
     Ok((figures, delays.collect(), check.judged()))
-}
-
-/// Says why clients failed.
-fn tell(what: &str, phase: &Phase) {
-    if let Some(why) = &phase.why {
-        eprintln!("zanzara: {what}: {} failed, the first because: {why}", phase.failed);
-    }
-    if phase.hanging > 0 {
-        eprintln!("zanzara: {what}: {} without an answer", phase.hanging);
-    }
 }

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Time without any arrival after which what is on its way counts as lost.
-const STALL: Duration = Duration::from_secs(3);
+const STALL: Duration = Duration::from_secs(10);
 /// Time between two looks at the loops.
 const LOOK: Duration = Duration::from_millis(20);
 /// Connections that are made at once.
@@ -36,29 +36,32 @@ pub(super) struct Flow {
     pub(super) check: Check,
 }
 
-/// Connects publishers and subscribers, in this order.
+/// Connects publishers, subscribers, and subscribers that never read, in this order.
 pub(super) fn connect(plan: &Plan, target: &Target, progress: &mut Progress) -> io::Result<Vec<Connection>> {
     let publishers = plan.shape.publishers();
-    let filter = |client: usize| client.checked_sub(publishers).map(|subscriber| plan.filter(subscriber));
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: plan.qos, filter: &filter, end: Step::Done };
+    let frozen = publishers + plan.shape.subscribers();
+    let filter = |client: usize| {
+        let subscriber = client.checked_sub(publishers)?;
+        Some(plan.filter(if client < frozen { subscriber } else { 0 }))
+    };
+    let mut hello = Hello { qos: plan.qos, window: plan.window, filter: &filter, ..Hello::new(target) };
     let mut herd = Herd::new(target.address)?;
     progress.begin("connecting");
     herd.run(0..publishers, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
     if plan.persistent {
         hello.keep = Keep::New;
     }
-    let subscribers = publishers..publishers + plan.shape.subscribers();
-    herd.run(subscribers, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
+    herd.run(publishers..frozen + plan.frozen, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
     herd.into_connections()
 }
 
 /// Removes the sessions of the subscribers.
 pub(super) fn forget(plan: &Plan, target: &Target, progress: &mut Progress) -> io::Result<()> {
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos: plan.qos, filter: &|_| None, end: Step::Leave };
+    let mut hello = Hello { end: Step::Leave, ..Hello::new(target) };
     let first = plan.shape.publishers();
     progress.begin("removing sessions");
     let mut herd = Herd::new(target.address)?;
-    let subscribers = first..first + plan.shape.subscribers();
+    let subscribers = first..first + plan.shape.subscribers() + plan.frozen;
     herd.run(subscribers, AT_ONCE, &mut hello, progress)?.complete("removing sessions").map(drop)
 }
 
@@ -75,6 +78,8 @@ struct Look {
 struct Loops {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<io::Result<Outcome>>>,
+    /// Connections that nobody reads.
+    _frozen: Vec<Connection>,
     pid: Option<u32>,
     /// Deliveries when there were last new ones, and when that was.
     moved: (u64, Instant),
@@ -136,7 +141,8 @@ impl Loops {
             workers.push(Worker::new(plan.clone(), shared.clone(), thread, poll, own, clock.clone())?);
         }
         let threads = workers.into_iter().map(|worker| std::thread::spawn(|| worker.run())).collect();
-        Ok(Self { shared, threads, pid, moved: (0, Instant::now()) })
+        let frozen = connections.into_iter().flatten().collect();
+        Ok(Self { shared, threads, _frozen: frozen, pid, moved: (0, Instant::now()) })
     }
 
     fn published(&self) -> u64 {
@@ -217,6 +223,12 @@ fn results(plan: &Plan, before: &Look, after: &Look, outcomes: &[Outcome], count
     figures.extend(report::rate("published", published, seconds, "messages/s"));
     figures.extend(report::costs("broker CPU", "µs/message", delivered, before.broker, after.broker));
     figures.extend(report::costs("load CPU", "µs/message", delivered, before.own, after.own));
+    figures.extend(after.broker.map(|usage| Figure {
+        name: "broker memory".to_owned(),
+        value: report::amount(usage.memory),
+        unit: "bytes",
+        better: "lower",
+    }));
     let sum = |count: fn(&Outcome) -> u64| outcomes.iter().map(count).sum::<u64>();
     let check = Check {
         published: counts.0,

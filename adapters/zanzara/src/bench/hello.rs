@@ -32,6 +32,9 @@ impl Target {
         }
         let found = (address.host.as_str(), address.port).to_socket_addrs();
         let mut found = found.map_err(|error| Failure::run(format_args!("{url}: {error}")))?;
+        if !url.starts_with("mqtt://") {
+            return Err(Failure::usage(format_args!("{url}: bench speaks plain mqtt:// only")));
+        }
         let socket = found.next().ok_or_else(|| Failure::run(format_args!("{url}: this name has no address")))?;
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let pid = std::process::id();
@@ -63,9 +66,18 @@ pub(super) struct Hello<'a> {
     /// What the names of these clients begin with.
     pub(super) role: &'static str,
     pub(super) qos: u8,
+    /// Messages of QoS 1 and 2 that each will have on their way.
+    pub(super) window: u64,
     pub(super) filter: &'a dyn Fn(usize) -> Option<String>,
     /// Where it ends.
     pub(super) end: Step,
+}
+
+impl<'a> Hello<'a> {
+    /// Clients that only connect, and stay.
+    pub(super) fn new(target: &'a Target) -> Self {
+        Self { target, keep: Keep::Nothing, role: "", qos: 0, window: 0, filter: &|_| None, end: Step::Done }
+    }
 }
 
 impl Script for Hello<'_> {
@@ -79,6 +91,10 @@ impl Script for Hello<'_> {
             return Ok(self.end);
         }
         frame.connected()?;
+        let most = frame.receive_maximum(self.target.protocol);
+        if self.qos > 0 && self.window > most {
+            return Err(io::Error::other(format!("the broker takes {most} messages at once; use --window {most}")));
+        }
         Ok(match (self.filter)(client) {
             Some(filter) => {
                 wire::subscribe(1, &[filter], self.qos, self.target.protocol, out);

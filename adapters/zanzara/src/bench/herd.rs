@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// Time without any progress after which what is not done hangs.
-const STALL: Duration = Duration::from_secs(5);
+const STALL: Duration = Duration::from_secs(15);
 
 /// Where a client is after a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +55,23 @@ pub(super) struct Phase {
     pub(super) why: Option<io::Error>,
     /// Clients that hang.
     pub(super) hanging: usize,
-    /// From the begin of the first client to the last client that was done.
+    /// From the begin of the first client to the last packet, or the last client that left.
     pub(super) elapsed: Duration,
     /// How long each client took.
     pub(super) delays: Delays,
 }
 
 impl Phase {
+    /// Says on standard error why clients failed.
+    pub(super) fn tell(&self, what: &str) {
+        if let Some(why) = &self.why {
+            eprintln!("zanzara: {what}: {} failed, the first because: {why}", self.failed);
+        }
+        if self.hanging > 0 {
+            eprintln!("zanzara: {what}: {} without an answer", self.hanging);
+        }
+    }
+
     /// Nobody may have failed or hang.
     pub(super) fn complete(mut self, what: &str) -> io::Result<Self> {
         match (self.why.take(), self.hanging) {
@@ -313,6 +323,7 @@ impl Member {
                 _ => {}
             }
         }
+        run.phase.elapsed = run.start.elapsed();
         self.connection.keep(&bytes[used..]);
         Ok(())
     }

@@ -125,6 +125,7 @@ fn plan(shape: Shape, flow: &FlowArgs, target: &Target) -> Plan {
         rate: flow.rate,
         spin: !flow.no_spin,
         threads: usize::from(flow.threads),
+        frozen: usize::from(flow.frozen),
         persistent: flow.persistent,
         protocol: target.protocol,
         prefix: target.topic.clone(),
@@ -148,6 +149,11 @@ fn settings(target: &Target, message: Option<(&MessageArgs, u8, u64)>, what: Str
 
 /// Connects and measures one of the simple shapes.
 fn flow_of(command: &'static str, shape: Shape, flow: &FlowArgs) -> Result<Report, Failure> {
+    if flow.frozen > 0 && matches!(shape, Shape::Shared { .. }) {
+        return Err(Failure::usage(
+            "--frozen: a member of a shared subscription that never reads keeps messages from the others",
+        ));
+    }
     let target = Target::new(&flow.target)?;
     let plan = plan(shape, flow, &target);
     let mut progress = Progress::new();
@@ -169,7 +175,8 @@ fn words(plan: &Plan) -> String {
     let rate = plan.rate.map(|rate| format!("{rate} messages/s"));
     let threads = (plan.threads > 1).then(|| format!("{} threads of load", plan.threads));
     let sessions = plan.persistent.then(|| "sessions that last".to_owned());
-    [Some(plan.shape.words()), topics, rate, sessions, threads]
+    let frozen = (plan.frozen > 0).then(|| format!("{} subscribers that never read", plan.frozen));
+    [Some(plan.shape.words()), topics, rate, sessions, frozen, threads]
         .into_iter()
         .flatten()
         .collect::<Vec<String>>()

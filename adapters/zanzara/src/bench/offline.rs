@@ -134,11 +134,11 @@ fn measure(
     let filter = |_| Some(topic.clone());
     let named = |name: &str| format!("{name}, {sessions} offline");
     progress.begin("making sessions");
-    let mut make = Hello { target, keep: Keep::New, role: ROLE, qos, filter: &filter, end: Step::Leave };
+    let mut make = Hello { keep: Keep::New, role: ROLE, qos, filter: &filter, end: Step::Leave, ..Hello::new(target) };
     herd.run(0..sessions, entry, &mut make, progress)?.complete("making sessions")?;
 
     let mut publisher = Herd::new(target.address)?;
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "publisher", qos, filter: &|_| None, end: Step::Done };
+    let mut hello = Hello { role: "publisher", qos, window: message.window.unwrap_or(WINDOW), ..Hello::new(target) };
     publisher.run(0..1, AT_ONCE, &mut hello, progress)?.complete("connecting")?;
     let usage = || target.pid.and_then(Usage::of);
     let mut figures = Vec::new();
@@ -150,7 +150,7 @@ fn measure(
     publisher.leave();
     figures.extend(report::rate(named("published"), messages, queued.elapsed.as_secs_f64(), "messages/s"));
     figures.extend(report::costs(named("broker CPU publishing"), "µs/message", messages, before, after));
-    figures.extend(report::memory(named("broker memory"), "bytes/message", messages, before, after));
+    figures.extend(report::memory(named("memory per message"), messages, before, after));
 
     let mut drain = Drain {
         target,
@@ -170,14 +170,12 @@ fn measure(
     let delivered = drain.received.iter().map(|(count, _)| count).sum();
     figures.extend(report::rate(named("drained"), delivered, drained.elapsed.as_secs_f64(), "messages/s"));
     figures.extend(report::costs(named("broker CPU draining"), "µs/message", delivered, before, after));
-    if let Some(why) = &drained.why {
-        eprintln!("zanzara: draining: {} sessions failed, the first because: {why}", drained.failed);
-    }
+    drained.tell("draining");
     herd.leave();
 
     progress.begin("removing sessions");
     let mut herd = Herd::new(target.address)?;
-    let mut remove = Hello { target, keep: Keep::Nothing, role: ROLE, qos, filter: &|_| None, end: Step::Leave };
+    let mut remove = Hello { role: ROLE, end: Step::Leave, ..Hello::new(target) };
     herd.run(0..sessions, entry, &mut remove, progress)?.complete("removing sessions")?;
     let check = Check {
         published: messages,
@@ -187,7 +185,7 @@ fn measure(
         reordered: drain.reordered,
         foreign: drain.foreign,
         unacknowledged: sender.unacknowledged(),
-        failed_clients: drained.failed as u64,
+        failed_clients: (drained.failed + drained.hanging) as u64,
         ..Check::default()
     };
     Ok((figures, check))

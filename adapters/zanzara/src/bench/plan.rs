@@ -139,6 +139,8 @@ pub(super) struct Plan {
     /// Whether to wait for due messages without sleep.
     pub(super) spin: bool,
     pub(super) threads: usize,
+    /// Subscribers that never read.
+    pub(super) frozen: usize,
     /// Whether the sessions of the subscribers last.
     pub(super) persistent: bool,
     pub(super) protocol: Protocol,

@@ -180,14 +180,13 @@ pub(super) fn costs(
 /// Memory that a process gained for each of `count` things.
 pub(super) fn memory(
     name: impl Into<String>,
-    unit: &'static str,
     count: u64,
     before: Option<Usage>,
     after: Option<Usage>,
 ) -> Option<Figure> {
     let (before, after) = before.zip(after).filter(|_| count > 0)?;
     let gained = amount(after.memory.saturating_sub(before.memory)) / amount(count);
-    Some(Figure { name: name.into(), value: gained, unit, better: "lower" })
+    Some(Figure { name: name.into(), value: gained, unit: "bytes", better: "lower" })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and bytes are far below 2^52")]

@@ -7,7 +7,7 @@ use super::process::Usage;
 use super::progress::Progress;
 use super::report::{self, Check, Figure, Report};
 use super::sender::{Kind, Sender, first_topic};
-use super::wire::{self, Frame, Keep};
+use super::wire::{self, Frame};
 use super::{WINDOW, failed, settings};
 use crate::exit::Failure;
 use std::io;
@@ -103,7 +103,7 @@ fn measure(parts: &Parts, message: &MessageArgs, target: &Target) -> io::Result<
     let Parts { count, publishers, subscribers, keep, qos } = *parts;
     let mut progress = Progress::new();
     let mut herd = Herd::new(target.address)?;
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos, filter: &|_| None, end: Step::Done };
+    let mut hello = Hello { qos, window: message.window.unwrap_or(WINDOW), ..Hello::new(target) };
     progress.begin("connecting");
     let all = publishers + subscribers;
     herd.run(0..all, AT_ONCE, &mut hello, &mut progress)?.complete("connecting")?;
@@ -120,7 +120,7 @@ fn measure(parts: &Parts, message: &MessageArgs, target: &Target) -> io::Result<
     let after = usage();
     figures.extend(report::rate("stored", count, stored.elapsed.as_secs_f64(), "messages/s"));
     figures.extend(report::costs("broker CPU storing", "µs/message", count, before, after));
-    figures.extend(report::memory("broker memory", "bytes/message", count, before, after));
+    figures.extend(report::memory("memory per message", count, before, after));
 
     let mut receiver = Receiver {
         target,
@@ -137,6 +137,7 @@ fn measure(parts: &Parts, message: &MessageArgs, target: &Target) -> io::Result<
     progress.begin("receiving");
     let before = usage();
     let received = herd.run(publishers..all, everybody, &mut receiver, &mut progress)?;
+    received.tell("receiving");
     let after = usage();
     let delivered = receiver.seen.iter().map(|(_, count)| count).sum();
     figures.extend(report::rate("received", delivered, received.elapsed.as_secs_f64(), "messages/s"));
@@ -148,7 +149,7 @@ fn measure(parts: &Parts, message: &MessageArgs, target: &Target) -> io::Result<
         duplicated: receiver.duplicated,
         foreign: receiver.foreign,
         unacknowledged: sender.unacknowledged(),
-        failed_clients: received.failed as u64,
+        failed_clients: (received.failed + received.hanging) as u64,
         ..Check::default()
     };
     if !keep {
@@ -156,8 +157,12 @@ fn measure(parts: &Parts, message: &MessageArgs, target: &Target) -> io::Result<
         herd.close(publishers..all);
         let mut clear = Sender::new(target, &pattern, count, publishers, Kind { empty: true, ..kind });
         progress.begin("removing");
-        let removed = herd.run(0..publishers, everybody, &mut clear, &mut progress)?.complete("removing")?;
-        figures.extend(report::rate("removed", count, removed.elapsed.as_secs_f64(), "messages/s"));
+        let removed = herd.run(0..publishers, everybody, &mut clear, &mut progress)?;
+        // What was measured before stays measured.
+        removed.tell("removing");
+        if removed.done == publishers {
+            figures.extend(report::rate("removed", count, removed.elapsed.as_secs_f64(), "messages/s"));
+        }
     }
     herd.leave();
     Ok((figures, check.judged()))

@@ -8,7 +8,7 @@ use super::process::Usage;
 use super::progress::Progress;
 use super::report::{self, Delay, Figure, Report};
 use super::spread::{SITE, Spread};
-use super::wire::{self, Frame, Keep, Protocol};
+use super::wire::{self, Frame, Protocol};
 use super::{failed, plan, settings, times, words};
 use crate::exit::Failure;
 use std::io;
@@ -70,21 +70,22 @@ impl Script for Subscriber<'_> {
 
 /// Subscribes, then measures the flow.
 pub(super) fn run(spread: &Spread, batch: usize, flow: &FlowArgs) -> Result<Report, Failure> {
-    if flow.topics != 1 || flow.persistent {
-        return Err(Failure::usage("--topics and --persistent do not go with `subscriptions`"));
+    if flow.topics != 1 || flow.persistent || flow.frozen > 0 {
+        return Err(Failure::usage("--topics, --persistent and --frozen do not go with `subscriptions`"));
     }
     let target = Target::new(&flow.target)?;
     let mut plan = plan(Shape::Spread(spread.clone()), flow, &target);
     plan.topics = spread.topics();
     let settings = settings(&target, Some((&flow.message, plan.qos, plan.window)), words(&plan));
     let mut progress = Progress::new();
-    let measured =
-        subscribe(spread, batch, plan.qos, &target, &mut progress).and_then(|(herd, mut figures, mut delays)| {
+    let measured = subscribe(spread, batch, (plan.qos, plan.window), &target, &mut progress).and_then(
+        |(herd, mut figures, mut delays)| {
             let found = flow::run(&plan, herd.into_connections()?, times(flow), target.pid, &mut progress)?;
             figures.extend(found.figures);
             delays.extend(found.delays);
             Ok(Flow { figures, delays, check: found.check })
-        });
+        },
+    );
     let Flow { figures, delays, check } = measured.map_err(|error| failed(&target, &error))?;
     Ok(Report { command: "subscriptions", settings, figures, delays, check })
 }
@@ -92,14 +93,14 @@ pub(super) fn run(spread: &Spread, batch: usize, flow: &FlowArgs) -> Result<Repo
 fn subscribe(
     spread: &Spread,
     batch: usize,
-    qos: u8,
+    (qos, window): (u8, u64),
     target: &Target,
     progress: &mut Progress,
 ) -> io::Result<(Herd, Vec<Figure>, Vec<Delay>)> {
     let mut herd = Herd::new(target.address)?;
     let first = spread.publishers;
     let clients = first..first + spread.clients;
-    let mut hello = Hello { target, keep: Keep::Nothing, role: "", qos, filter: &|_| None, end: Step::Done };
+    let mut hello = Hello { qos, window, ..Hello::new(target) };
     progress.begin("connecting");
     herd.run(0..clients.end, flow::AT_ONCE, &mut hello, progress)?.complete("connecting")?;
 
@@ -120,6 +121,6 @@ fn subscribe(
     let mut figures = Vec::new();
     figures.extend(report::rate("subscribed", script.granted, seconds, "subscriptions/s"));
     figures.extend(report::costs("broker CPU subscribing", "µs/subscription", script.granted, before, after));
-    figures.extend(report::memory("broker memory", "bytes/subscription", script.granted, before, after));
+    figures.extend(report::memory("memory per subscription", script.granted, before, after));
     Ok((herd, figures, Vec::new()))
 }

@@ -331,6 +331,12 @@ impl Frame<'_> {
         }
     }
 
+    /// CONNACK: how many messages of QoS 1 and 2 the broker takes at once (section 3.2.2.3.3).
+    pub(super) fn receive_maximum(&self, protocol: Protocol) -> u64 {
+        let found = (protocol == Protocol::V5).then(|| receive_maximum(self.body.get(2..)?)).flatten();
+        found.map_or(65_535, u64::from)
+    }
+
     /// SUBACK: how many filters were granted, all of them with the wanted QoS.
     pub(super) fn subscribed(&self, qos: u8, protocol: Protocol) -> io::Result<usize> {
         let head = if protocol == Protocol::V5 {
@@ -354,6 +360,25 @@ impl Frame<'_> {
             (14, Some(reason)) => io::Error::other(format!("the broker disconnected (reason 0x{reason:02x})")),
             _ => io::Error::other(format!("the broker sent a packet of type {kind}, which was not to come")),
         }
+    }
+}
+
+/// The Receive Maximum of CONNACK's properties; `None` if it is not there.
+fn receive_maximum(bytes: &[u8]) -> Option<u16> {
+    let mut at = properties(&bytes[..bytes.len().min(4)]).map_or(1, |whole| if whole < 129 { 1 } else { 2 });
+    let text = |at: usize| Some(2 + usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])));
+    loop {
+        let id = *bytes.get(at)?;
+        at += 1;
+        at += match id {
+            0x21 => return Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])),
+            0x24 | 0x25 | 0x28 | 0x29 | 0x2a => 1,
+            0x13 | 0x22 => 2,
+            0x11 | 0x27 => 4,
+            0x26 => text(at)? + text(at + text(at)?)?,
+            0x12 | 0x15 | 0x16 | 0x1a | 0x1c | 0x1f => text(at)?,
+            _ => return None,
+        };
     }
 }
 
@@ -429,6 +454,21 @@ mod tests {
         assert!(read(&[0x40, 3, 0, 1, 0x97]).acknowledge().expect_err("refused").to_string().contains("0x97"));
         assert_eq!(read(&[0x40, 3, 0, 1, 0x10]).acknowledge().expect("no subscriber is no error"), (None, true));
         assert_eq!(read(&[0x50, 2, 0, 1]).acknowledge().expect("half way"), (Some([0x62, 2, 0, 1]), false));
+    }
+
+    #[test]
+    fn the_receive_maximum_is_found_among_other_properties() {
+        let connack = |properties: &[u8]| {
+            let body = [&[0, 0, properties.len() as u8][..], properties].concat();
+            frame(&[&[0x20, body.len() as u8][..], &body].concat())
+                .expect("no error")
+                .expect("a packet")
+                .receive_maximum(Protocol::V5)
+        };
+        assert_eq!(connack(&[]), 65_535);
+        assert_eq!(connack(&[0x21, 0, 20]), 20);
+        assert_eq!(connack(b"\x11\0\0\0\x09\x24\x01\x12\0\x01x\x26\0\x01a\0\x02bc\x22\0\x07\x21\x03\xe8"), 1000);
+        assert_eq!(connack(b"\x12\0\x09x"), 65_535, "what is malformed is not searched further");
     }
 
     #[test]

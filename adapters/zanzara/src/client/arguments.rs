@@ -2,6 +2,7 @@
 //!
 //! Invariant: a flag means what it means there.
 use super::properties;
+use crate::config::Durability;
 use crate::exit::Failure;
 use clap::{ArgAction, ArgGroup, Args};
 use mqtt_tokio::client::{Builder, Pem, QoS, Version};
@@ -70,6 +71,14 @@ pub(super) struct ConnectArgs {
     #[arg(short = 'D', long = "property", num_args = 3..=4, action = ArgAction::Append,
           value_names = ["PACKET", "PROPERTY", "VALUE"], help = properties::HELP)]
     pub(super) properties: Vec<String>,
+    /// Keep in this folder what is on its way (QoS 1 and 2), and go on with it when a run before was killed or did not
+    /// reach the server; has the server keep the session for a day, or as -x says
+    #[arg(long, value_name = "DIR")]
+    pub(super) store: Option<PathBuf>,
+    /// With --store, when something counts as kept: memory (at once; a kill can lose the last moments), os (a power cut
+    /// can), disk (synced) [default: disk]
+    #[arg(long, value_name = "LEVEL", requires = "store")]
+    pub(super) durability: Option<Durability>,
     /// Give up after this many seconds, with exit code 27
     #[arg(short = 'W', long, value_name = "SECONDS")]
     pub(super) timeout: Option<u64>,
@@ -161,6 +170,9 @@ pub(crate) struct PubArgs {
     /// Send each line of standard input as a message
     #[arg(short = 'l', long = "stdin-line", visible_alias = "multiline", group = "what")]
     pub(super) lines: bool,
+    /// Send only what earlier runs have left in the folder of --store
+    #[arg(long, group = "what", requires = "store")]
+    pub(super) pending: bool,
     /// Quality of service: 0, 1 or 2
     #[arg(short, long, default_value = "0", value_name = "QOS", value_parser = qos)]
     pub(super) qos: QoS,

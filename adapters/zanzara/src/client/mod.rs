@@ -4,6 +4,7 @@
 mod arguments;
 mod properties;
 mod publish;
+mod store;
 mod subscribe;
 
 pub(crate) use arguments::{PubArgs, SubArgs};
@@ -59,19 +60,36 @@ impl Plan {
             config.keep_alive = keep_alive;
             config.session_expiry = expiry.unwrap_or(0);
         });
+        if let Some(dir) = &arguments.store {
+            builder = store::add(builder, dir, arguments)?;
+        }
         Ok(Self { builder, server, version, settings, topic })
     }
 
-    /// Connects, once.
-    async fn connect(self, debug: bool) -> Result<(Client, Events), Failure> {
+    /// Begins to connect.
+    fn open(self, debug: bool) -> Result<(Client, Events, Attempt), Failure> {
         let settings = self.settings;
         let builder = self.builder.configure(move |config| settings.configure(config));
-        let client = builder.connect().await.map_err(Failure::run)?;
+        let client = builder.open().map_err(Failure::run)?;
         let events = client.events();
-        if debug {
+        Ok((client, events, Attempt { server: self.server, debug }))
+    }
+}
+
+/// The one attempt to connect that decides whether the command works.
+struct Attempt {
+    server: String,
+    debug: bool,
+}
+
+impl Attempt {
+    /// Waits until the client is connected, or has failed at that once.
+    async fn done(&self, client: &Client) -> Result<(), Failure> {
+        client.first_connection().await.map_err(Failure::run)?;
+        if self.debug {
             eprintln!("connected to {} as `{}`", self.server, client.client_id());
         }
-        Ok((client, events))
+        Ok(())
     }
 }
 
@@ -90,13 +108,22 @@ fn will(arguments: &ConnectArgs, settings: &Settings) -> Result<Option<Will>, Fa
 
 /// Waits until the connection is lost for good; says why. Losses that the client repairs are told with `debug`.
 async fn lost(events: &mut Events, debug: bool) -> Failure {
+    let mut again = false;
     while let Some(event) = events.recv().await {
         match event {
             Event::Disconnected { reason, retry_in: None, .. } => return Failure::run(reason),
             Event::Disconnected { reason, retry_in: Some(delay), .. } if debug => {
                 eprintln!("{reason}; trying again in {delay:.1?}");
             }
-            Event::Connected(_) if debug => eprintln!("connected again"),
+            Event::Connected(_) => {
+                if again && debug {
+                    eprintln!("connected again");
+                }
+                again = true;
+            }
+            Event::Settled { result: Err(failure), .. } => {
+                return Failure::run(format_args!("a message of an earlier run: {failure}"));
+            }
             Event::SubscriptionLost { filter, reason } => {
                 return Failure::run(format_args!("the server no longer grants `{}`: {reason:?}", filter.as_str()));
             }
@@ -106,12 +133,12 @@ async fn lost(events: &mut Events, debug: bool) -> Failure {
     std::future::pending().await
 }
 
-/// Connects, does `work` and disconnects, within the time limit of `-W`. The client has a thread of its own, so that a
+/// Begins to connect, does `work`, which awaits the attempt, and disconnects, within the time limit of `-W`. The client has a thread of its own, so that a
 /// slow standard output never costs it the connection.
 fn with_client(
     arguments: &ConnectArgs,
     plan: Plan,
-    work: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+    work: impl AsyncFnOnce(&Client, &Attempt) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let debug = arguments.debug;
     if debug {
@@ -122,13 +149,10 @@ fn with_client(
     let result = runtime.block_on(async {
         let timeout = timeout(arguments.timeout);
         tokio::pin!(timeout);
-        let (client, mut events) = tokio::select! {
-            connected = plan.connect(debug) => connected?,
-            failure = &mut timeout => return Err(failure),
-        };
+        let (client, mut events, attempt) = plan.open(debug)?;
         let result = tokio::select! {
             biased; // what has come is still printed
-            result = work(&client) => result,
+            result = work(&client, &attempt) => result,
             failure = lost(&mut events, debug) => Err(failure),
             failure = &mut timeout => Err(failure),
         };

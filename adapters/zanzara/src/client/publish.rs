@@ -1,12 +1,13 @@
 //! `zanzara pub`: one message, or one for each line.
 //!
-//! Invariant: exit code 0 means that the server acknowledged everything (QoS 1 and 2) or that it was sent (QoS 0).
+//! Invariant: exit code 0 means that the server acknowledged everything (QoS 1 and 2), with `--store` also what earlier runs left, or that it
+//! was sent (QoS 0).
 use super::arguments::PubArgs;
 use super::properties::Packet;
 use super::{Plan, with_client};
 use crate::exit::Failure;
 use bytes::Bytes;
-use mqtt_tokio::client::{Client, Delivery, Message, PublishError, ReasonCode, TopicName};
+use mqtt_tokio::client::{Client, Delivery, Message, Properties, Property, PublishError, QoS, ReasonCode, TopicName};
 use mqtt_tokio::proto::Disconnect;
 use mqtt_tokio::session::client::PublishError as Rejected;
 use std::collections::VecDeque;
@@ -20,25 +21,53 @@ const WINDOW: usize = 1000;
 pub(crate) fn run(arguments: &PubArgs) -> Result<(), Failure> {
     let packets = [Packet::Connect, Packet::Will, Packet::Publish, Packet::Disconnect];
     let mut plan = Plan::new(&arguments.connect, &packets)?;
-    let topic = arguments.topic.clone().or_else(|| plan.topic.take());
-    let topic = topic.ok_or_else(|| Failure::usage("a topic is needed: -t TOPIC"))?;
-    let topic = TopicName::try_from(topic).map_err(|error| Failure::usage(format_args!("-t: {error}")))?;
-    let mut message = Message::new(topic, payload(arguments)?, arguments.qos);
-    message.retain = arguments.retain;
-    message.properties = plan.settings.properties(Packet::Publish);
-    let farewell = Disconnect { reason: ReasonCode::Success, properties: plan.settings.properties(Packet::Disconnect) };
+    let keeps = arguments.connect.store.is_some();
+    if keeps && !arguments.pending && arguments.qos == QoS::AtMostOnce {
+        return Err(Failure::usage("--store keeps messages of QoS 1 and 2 only: use -q 1 or -q 2"));
+    }
+    let message = if arguments.pending { None } else { Some(message(arguments, &mut plan)?) };
+    let mut properties = plan.settings.properties(Packet::Disconnect);
+    if keeps && plan.version.is_v5() && arguments.connect.session_expiry.is_none() && properties.is_empty() {
+        // When everything is done, the session is of no more use.
+        properties = Properties::builder().with(Property::SessionExpiryInterval(0)).build();
+    }
+    let farewell = Disconnect { reason: ReasonCode::Success, properties };
 
-    with_client(&arguments.connect, plan, async |client| {
-        if arguments.lines {
-            publish_lines(client, &message).await?;
-        } else {
-            publish_one(client, message).await?;
+    with_client(&arguments.connect, plan, async |client, attempt| {
+        match message {
+            Some(message) if arguments.lines => {
+                attempt.done(client).await?;
+                publish_lines(client, &message).await?;
+            }
+            Some(message) => {
+                let mut delivery = client.try_publish_message(message).map_err(Failure::run)?;
+                if keeps {
+                    delivery.kept().await.map_err(Failure::run)?; // also when the server cannot be reached
+                }
+                attempt.done(client).await?;
+                delivery.await.map_err(Failure::run)?;
+            }
+            None => attempt.done(client).await?,
+        }
+        if keeps {
+            client.drained().await; // what earlier runs left, too
         }
         if !farewell.properties.is_empty() {
             client.disconnect(&farewell).map_err(Failure::run)?;
         }
         Ok(())
     })
+}
+
+/// The message, without its payload if that comes line by line.
+fn message(arguments: &PubArgs, plan: &mut Plan) -> Result<Message, Failure> {
+    let topic = arguments.topic.clone().or_else(|| plan.topic.take());
+    let topic = topic.ok_or_else(|| Failure::usage("a topic is needed: -t TOPIC"))?;
+    let topic = TopicName::try_from(topic).map_err(|error| Failure::usage(format_args!("-t: {error}")))?;
+    let mut message = Message::new(topic, payload(arguments)?, arguments.qos);
+    message.retain = arguments.retain;
+    message.properties = plan.settings.properties(Packet::Publish);
+    Ok(message)
 }
 
 /// The payload, unless it comes line by line.
@@ -56,11 +85,6 @@ fn payload(arguments: &PubArgs) -> Result<Bytes, Failure> {
         read.map_err(|error| Failure::run(format_args!("standard input: {error}")))?;
     }
     Ok(bytes.into())
-}
-
-async fn publish_one(client: &Client, message: Message) -> Result<(), Failure> {
-    client.publish_message(message).await.map_err(Failure::run)?;
-    Ok(())
 }
 
 /// Publishes each line of standard input, with many on their way at once.

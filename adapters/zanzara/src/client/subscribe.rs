@@ -1,7 +1,7 @@
 //! `zanzara sub`: prints messages as they come.
 //!
 //! Invariants: a message is acknowledged only after it was written to standard output; payloads are written as they
-//! are, byte by byte.
+//! are, byte by byte. With `--store`, a QoS 2 message is printed a second time only if the command was killed between both.
 use super::arguments::SubArgs;
 use super::properties::Packet;
 use super::{Plan, with_client};
@@ -38,15 +38,17 @@ pub(crate) fn run(arguments: &SubArgs) -> Result<(), Failure> {
         identifier: plan.settings.subscription_identifier(),
         user_properties: plan.settings.user_properties(Packet::Subscribe),
     };
-    let (keep_session, expiry) = (arguments.keep_session, arguments.connect.session_expiry);
+    let keep_session = arguments.keep_session || arguments.connect.store.is_some();
+    let expiry = arguments.connect.session_expiry;
     plan.builder = plan.builder.manual_acks(true).configure(|config| {
         config.clean_start = !keep_session;
-        if keep_session && v5 && expiry.is_none() {
+        if arguments.keep_session && v5 && expiry.is_none() {
             config.session_expiry = u32::MAX; // as mosquitto_sub does
         }
     });
 
-    with_client(&arguments.connect, plan, async |client| {
+    with_client(&arguments.connect, plan, async |client, attempt| {
+        attempt.done(client).await?;
         let signals = Signals::new().map_err(Failure::run)?;
         // What a resumed session has kept may come before the subscription is confirmed.
         let earlier = client.messages();

@@ -57,15 +57,16 @@ impl Bench {
     }
 
     /// The broker stops, whatever it was doing; another begins with what the store has kept, on a clock of its own.
-    pub fn crash(&mut self, config: Arc<Config>, store: &MemoryStore) {
+    pub fn crash(&mut self, config: Arc<Config>) {
         let wall = self.wall();
         (self.started, self.now) = (Instant::from_secs(5), Instant::from_secs(5));
         self.started_wall = wall;
         self.links.clear();
         self.requests.clear();
+        self.loads.clear();
         self.batches.clear();
         self.promised = 0;
-        self.broker = Broker::restore(config, [43; 32], self.now, wall, store);
+        self.broker = Broker::restore(config, [43; 32], self.now, wall, self.disk.contents());
         self.run();
     }
 

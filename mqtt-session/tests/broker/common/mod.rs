@@ -27,6 +27,11 @@ pub struct Bench {
     pub batches: Vec<StoreBatch>,
     /// How many of them the test said are stored.
     pub promised: usize,
+    /// What is kept, for a broker that reads its logs from there.
+    pub disk: MemoryStore,
+    /// Whether its questions are answered at once, or by the test.
+    pub load_at_once: bool,
+    pub loads: VecDeque<LoadRequest>,
     links: HashMap<ConnId, Link>,
     started: Instant,
     started_wall: UnixTime,
@@ -67,6 +72,9 @@ impl Bench {
             store_at_once: true,
             batches: Vec::new(),
             promised: 0,
+            disk: MemoryStore::new(),
+            load_at_once: true,
+            loads: VecDeque::new(),
             links: HashMap::new(),
             started: now,
             started_wall: wall,
@@ -131,6 +139,11 @@ impl Bench {
                         self.broker.handle_completion(self.now, Completion::Stored { upto });
                     }
                 }
+                Output::Request(Request::Load(request)) if self.load_at_once => {
+                    let loaded = self.disk.load(&request);
+                    self.broker.handle_completion(self.now, Completion::Loaded(loaded));
+                }
+                Output::Request(Request::Load(request)) => self.loads.push_back(request),
                 Output::Request(request) => self.requests.push_back(request),
                 Output::Message { subscription, message, retained } => {
                     self.messages.push((subscription, message, retained));

@@ -7,7 +7,6 @@ pub const FOREVER: u32 = u32::MAX;
 pub struct World {
     pub bench: Bench,
     pub config: Arc<Config>,
-    pub store: MemoryStore,
     /// How many of the bench's batches are kept.
     pub kept: usize,
 }
@@ -17,14 +16,22 @@ impl World {
         let mut bench = Bench::new();
         bench.store_at_once = false;
         let config = Arc::new(Config { sys_interval: Duration::ZERO, ..Config::default() });
-        Self { bench, config, store: MemoryStore::new(), kept: 0 }
+        Self { bench, config, kept: 0 }
+    }
+
+    /// One whose broker has read its store, with so much memory for messages.
+    pub fn with_memory(bytes: u64) -> Self {
+        let mut world = Self::new();
+        world.config = Arc::new(Config { max_memory_bytes: bytes, ..Config::clone(&world.config) });
+        world.crash();
+        world
     }
 
     /// Keeps up to this many batches, and says so.
     pub fn keep(&mut self, most: usize) {
         for _ in 0..most {
             let Some(batch) = self.bench.batches.get(self.kept) else { return };
-            self.store.apply(batch);
+            self.bench.disk.apply(batch);
             let upto = batch.seq;
             self.kept += 1;
             self.bench.broker.handle_completion(self.bench.now, Completion::Stored { upto });
@@ -51,17 +58,17 @@ impl World {
         let promised = self.bench.promised.saturating_sub(self.kept);
         self.keep(promised);
         self.kept = 0;
-        self.bench.crash(self.config.clone(), &self.store);
+        self.bench.crash(self.config.clone());
     }
 
     /// Sessions, subscriptions, retained and queued messages: of the broker, and of the store.
     pub fn levels(&self) -> [(u64, usize); 4] {
         let stats = self.bench.broker.stats();
         [
-            (stats.sessions, self.store.sessions()),
-            (stats.subscriptions, self.store.subscriptions()),
-            (stats.retained, self.store.retained()),
-            (stats.queued, self.store.entries()),
+            (stats.sessions, self.bench.disk.sessions()),
+            (stats.subscriptions, self.bench.disk.subscriptions()),
+            (stats.retained, self.bench.disk.retained()),
+            (stats.queued, self.bench.disk.entries()),
         ]
     }
 }

@@ -60,6 +60,9 @@ impl World {
                 broker::Output::Request(Request::Store(batch)) => {
                     self.nodes[node].disk.write(now, batch, slow, &mut self.net);
                 }
+                broker::Output::Request(Request::Load(request)) => {
+                    self.nodes[node].disk.load(now, request, slow, &mut self.disks);
+                }
                 broker::Output::Request(Request::Authenticate(asked)) => {
                     let grant = Arc::new(Grant::everything().ask());
                     let outcome = AuthOutcome::Accept { identity: None, grant, data: None };
@@ -224,6 +227,12 @@ impl World {
         let stats = machine.stats();
         if stats.queued_bytes > config.max_queued_bytes {
             return Err(violation("budget", format!("broker {node} holds {} bytes of messages", stats.queued_bytes)));
+        }
+        // One message for each connection, and one that is read back, may come on top.
+        let largest = 4096 * (links.len() as u64 + 1);
+        if stats.memory_bytes > config.max_memory_bytes + largest {
+            let what = format!("broker {node} has {} bytes of messages in memory", stats.memory_bytes);
+            return Err(violation("budget", what));
         }
         // Acknowledgments and one pull may come on top of the limit.
         let most = config.connection.max_transmit_bytes + 512 * 1024;

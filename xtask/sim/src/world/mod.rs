@@ -75,6 +75,7 @@ struct World {
     users: Rng,
     net: Rng,
     fate: Rng,
+    disks: Rng,
     trace: Trace,
     /// Whether faults still happen.
     troubled: bool,
@@ -134,6 +135,9 @@ fn config(faults: Faults) -> Arc<Config> {
     config.connection.max_outgoing_aliases = 3;
     config.connection.max_transmit_bytes = 64 * 1024;
     config.max_queued_bytes = 8 << 20;
+    if faults.small_memory {
+        config.max_memory_bytes = 6 << 10;
+    }
     Arc::new(config)
 }
 
@@ -175,6 +179,7 @@ impl World {
             users,
             net: generator(scenario.seed, 2),
             fate: generator(scenario.seed, 3),
+            disks: generator(scenario.seed, 4),
             trace: Trace::new(keep_trace),
             troubled: true,
             crashes: 0,
@@ -290,7 +295,7 @@ impl World {
             return Ok(()); // nobody knows what strangers wait for
         }
         for (node, Node { disk, .. }) in self.nodes.iter().enumerate() {
-            let (entries, messages) = (disk.contents().entries(), disk.contents().messages());
+            let (entries, messages) = (disk.kept().entries(), disk.kept().messages());
             if disk.is_synced() && (entries, messages) != (0, 0) {
                 let what = format!("the store of broker {node} holds {entries} entries of logs, {messages} messages");
                 return Err(violation("levels", what));

@@ -85,6 +85,9 @@ impl World {
                 }
                 None => {}
             }
+            while let Some(completion) = disk.loaded(now, fails, &mut self.disks) {
+                machine.handle_completion(now, completion);
+            }
             while let Some(entry) = answers.first_entry().filter(|entry| entry.key().0 <= now) {
                 machine.handle_completion(now, entry.remove());
             }
