@@ -54,7 +54,7 @@ const OVERLOAD: &[(&str, &str)] = &[
 /// Curves: a name, arguments with `{n}`, and the values of n. Clients and files of this machine may end them early.
 const GROWTH: &[(&str, &str, &[u64])] = &[
     ("pairs", "point-to-point --pairs {n} --window 10", &[1, 10, 100, 1000, 5000]),
-    ("receivers", "fan-out --subscribers {n}", &[1, 10, 100, 1000, 10_000]),
+    ("receivers", "fan-out --window 10 --subscribers {n}", &[1, 10, 100, 1000, 10_000]),
     ("latency-pairs", "latency --rate 1000 --pairs {n}", &[1, 10, 100, 1000, 5000]),
     ("connections", "connections --count {n}", &[10, 100, 1000, 10_000, 19_000]),
     ("subscriptions", "subscriptions --count {n}", &[1000, 10_000, 100_000, 1_000_000]),

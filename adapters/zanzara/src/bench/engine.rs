@@ -268,9 +268,6 @@ impl Worker {
                 break;
             }
             self.turn()?;
-            let counters = &self.shared.counters[self.thread];
-            counters.published.store(self.published, Relaxed);
-            counters.delivered.store(self.delivered, Relaxed);
         }
         if self.plan.qos > 0 {
             let missing = |publisher: &Publisher| publisher.sent - publisher.acknowledged.min(publisher.sent);
@@ -432,6 +429,7 @@ impl Worker {
             publisher.sent += 1;
         }
         self.published += publisher.sent - first;
+        self.shared.counters[self.thread].published.store(self.published, Relaxed);
         self.shared.sent[publisher.number].store(publisher.sent, Relaxed);
         if let Some(pace) = self.paces.get(publisher.number) {
             for due in (first..publisher.sent).map(|sequence| pace.due(sequence)) {
@@ -458,6 +456,8 @@ impl Worker {
             let used = self.packets(number, &scratch[..input.length], now)?;
             if self.delivered != delivered {
                 self.outcome.last = now;
+                // Told at once, since a turn through thousands of connections is long.
+                self.shared.counters[self.thread].delivered.store(self.delivered, Relaxed);
             }
             self.connections[number].keep(&scratch[used..input.length]);
             if !input.more {

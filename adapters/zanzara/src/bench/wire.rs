@@ -228,7 +228,6 @@ pub(super) struct Frame<'a> {
 }
 
 /// The first packet of a buffer, if it is there in full.
-#[inline]
 pub(super) fn frame(bytes: &[u8]) -> io::Result<Option<Frame<'_>>> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let (mut length, mut shift, mut head) = (0_usize, 0, 1);
