@@ -226,3 +226,23 @@ fn the_store_keeps_the_identifiers_of_accepted_qos_2_messages_alone() {
         assert_eq!(incoming_records(&net), expected, "{lost}");
     }
 }
+
+#[test]
+fn numbers_of_received_messages_are_reserved_as_they_grow() {
+    let mut net = started();
+    let mut last = 0;
+    for _ in 0..1100 {
+        net.send(incoming("t", "x", qos1(1)));
+        net.keep();
+        let token = acks(&mut net)[0];
+        assert!(token.as_u64() > last);
+        last = token.as_u64();
+        net.client.acknowledge(net.now, token, ReasonCode::Success);
+    }
+    net.keep();
+    net.sent();
+    let mut net = online(restarted(net.kept), true);
+    net.send(incoming("t", "x", qos1(1)));
+    net.keep();
+    assert!(acks(&mut net)[0].as_u64() > last);
+}
