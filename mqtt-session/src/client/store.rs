@@ -11,13 +11,14 @@
 //! | handing out a QoS 2 message | its [`AckToken`](super::AckToken) | the application cannot recognize it |
 //! | PUBREC | that the message was acknowledged, or refused | a new message under its identifier is taken for it |
 //! | PUBCOMP | that the identifier is free | a new message under it is taken for a copy [MQTT-4.3.3-12] |
+//! | the answer to a subscription or its end | that it is wanted, or not | a subscription that has ended comes back |
 //! | a failure of a message | that the message is gone | it is sent although its sender gave it up |
 //! | connecting with a session | that an answer is due | a session that the Server lost is taken for ours |
 //!
 //! Invariants: what waits goes on in its order, and only when the store has all changes before it; without a store nothing waits;
 //! each operation names one record by its key, so repeating it is harmless.
 use super::{
-    Client, ClientConfig, ConfigError, Event, Failure, MemoryStore, Message, Output, SubscriptionState, Token,
+    Client, ClientConfig, ConfigError, Event, Failure, MemoryStore, Message, Outcome, Output, SubscriptionState, Token,
 };
 use crate::{Instant, UnixTime};
 use alloc::collections::VecDeque;
@@ -183,6 +184,7 @@ pub(super) struct Store {
 pub(super) enum Waiting {
     Kept(Token),
     Failed(Token, Failure),
+    Answered(Token, Outcome),
     Ack(fn(Ack) -> Packet, PacketId, ReasonCode),
     Connect { server: usize },
 }
@@ -201,6 +203,11 @@ impl Store {
             reserved: (0, 0),
             connecting: false,
         }
+    }
+
+    #[cold]
+    fn push(&mut self, op: StoreOp) {
+        self.ops.push(op);
     }
 
     /// The batch that must be kept before what depends on the changes so far.
@@ -243,7 +250,7 @@ impl Client {
     /// For a process that is killed at any moment and comes back with the contents of its store:
     /// - A QoS 1 or 2 message for which [`Event::Kept`] was reported is sent until its token is settled. At QoS 2 the Server takes it over once;
     ///   at QoS 1 at least once.
-    /// - A message whose failure was reported is not sent any more.
+    /// - A message whose failure was reported is not sent any more, and a subscription whose end was settled does not come back.
     /// - A received QoS 2 message is handed out again only if its acknowledgment was not kept, and then with the same
     ///   [`AckToken`](super::AckToken). An application that acknowledges by itself (`manual_acks`) and keeps the token of the last QoS 2
     ///   message together with what it made of it gets each exactly once: it skips tokens that are not greater.
@@ -304,14 +311,16 @@ impl Client {
         self.pump(now);
     }
 
-    /// Adds a change to the batch, if there is a store.
+    /// Adds a change to the batch, if there is a store. Without one, it costs a comparison.
+    #[inline]
     pub(super) fn keep(&mut self, change: impl FnOnce() -> StoreOp) {
         if let Some(store) = &mut self.store {
-            store.ops.push(change());
+            store.push(change());
         }
     }
 
     /// Keeps a message that was taken on, and reports it then.
+    #[cold]
     pub(super) fn keep_message(&mut self, token: Token, message: &super::outgoing::Stored) {
         let Some(store) = &mut self.store else { return };
         let expires_at = message.expires_at.map(|at| store.wall(at));
@@ -320,7 +329,18 @@ impl Client {
         store.waiting.push_back((due, Waiting::Kept(token)));
     }
 
+    /// Sends an acknowledgment when all changes so far are kept; at once without a store.
+    #[inline]
+    pub(super) fn send_kept(&mut self, now: Instant, packet: fn(Ack) -> Packet, id: PacketId, reason: ReasonCode) {
+        if self.store.is_none() {
+            self.send_ack(now, packet, id, reason);
+        } else {
+            self.when_kept(now, Waiting::Ack(packet, id, reason));
+        }
+    }
+
     /// Does this when all changes so far are kept; at once without a store.
+    #[cold]
     pub(super) fn when_kept(&mut self, now: Instant, waiting: Waiting) {
         match &mut self.store {
             Some(store) if store.due() > store.watermark => {
@@ -328,6 +348,17 @@ impl Client {
                 store.waiting.push_back((due, waiting));
             }
             _ => self.go_on(now, waiting),
+        }
+    }
+
+    /// Settles a request for subscriptions when the wish is kept.
+    pub(super) fn settle_when_kept(&mut self, token: Token, outcome: Outcome) {
+        match &mut self.store {
+            Some(store) if store.due() > store.watermark => {
+                let due = store.due();
+                store.waiting.push_back((due, Waiting::Answered(token, outcome)));
+            }
+            _ => self.settle(token, Ok(outcome)),
         }
     }
 
@@ -376,7 +407,9 @@ impl Client {
     /// What belongs to a connection or attempt waits no longer when that has ended.
     pub(super) fn forget_waiting_packets(&mut self) {
         if let Some(store) = &mut self.store {
-            store.waiting.retain(|(_, waiting)| matches!(waiting, Waiting::Kept(_) | Waiting::Failed(..)));
+            store.waiting.retain(|(_, waiting)| {
+                matches!(waiting, Waiting::Kept(_) | Waiting::Failed(..) | Waiting::Answered(..))
+            });
         }
     }
 
@@ -398,6 +431,7 @@ impl Client {
     fn go_on(&mut self, now: Instant, waiting: Waiting) {
         match waiting {
             Waiting::Kept(token) => self.event(Event::Kept { token }),
+            Waiting::Answered(token, outcome) => self.settle(token, Ok(outcome)),
             Waiting::Failed(token, failure) => self.settle(token, Err(failure)),
             Waiting::Ack(packet, id, reason) => self.send_ack(now, packet, id, reason),
             Waiting::Connect { server } => self.outputs.push_back(Output::Connect { server }),

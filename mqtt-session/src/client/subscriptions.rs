@@ -385,7 +385,7 @@ impl Client {
             let answer = self.subscriptions.replies.remove(&token);
             let reasons = answer.into_iter().flat_map(|answer| answer.reasons).flatten().collect();
             let outcome = if subscribe { Outcome::Subscribed(reasons) } else { Outcome::Unsubscribed(reasons) };
-            self.settle(token, Ok(outcome));
+            self.settle_when_kept(token, outcome);
         }
     }
 }

@@ -393,3 +393,19 @@ fn subscriptions_in_the_store_are_the_desired_ones() {
     assert_eq!(state.subscriptions[1].more, more);
     assert!(state.unsubscribe.is_empty());
 }
+
+#[test]
+fn the_end_of_a_subscription_is_told_when_it_cannot_come_back() {
+    let mut net = online(config());
+    net.subscribe("a", QoS::AtLeastOnce);
+    net.grant();
+    net.keep();
+    let token = net.client.unsubscribe(net.now, vec![filter("a")]).unwrap();
+    let Packet::Unsubscribe(packet) = net.sent_one() else { panic!("no UNSUBSCRIBE") };
+    net.send(UnsubAck { id: packet.id, reasons: vec![ReasonCode::Success], properties: Properties::new() });
+    assert_eq!(net.settled(token), None);
+    net.keep();
+    assert_eq!(net.settled(token), Some(Ok(Outcome::Unsubscribed(vec![ReasonCode::Success]))));
+    let net = restarted(net, config());
+    assert_eq!(net.client.subscriptions().count(), 0);
+}

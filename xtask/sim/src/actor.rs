@@ -1,16 +1,19 @@
 //! A well-behaved client: the machine under test, and a user who publishes, subscribes, leaves and comes back.
+use crate::client_disk::ClientDisk;
 use crate::history::{Diary, Got, Name, Sent, Wish};
 use crate::trace::Trace;
 use bytes::BytesMut;
 use mqtt_session::client::{
-    AckToken, AliasPolicy, Backoff, Client, ClientConfig, DisconnectReason, Event, Message, Outcome, SessionLoss,
-    SubscribeOptions,
+    AckToken, AliasPolicy, Backoff, Client, ClientConfig, DisconnectReason, Event, MemoryStore, Message, Outcome,
+    Received, Record, SessionLoss, SubscribeOptions, Token,
 };
 use mqtt_session::proto::{
     ClientId, Disconnect, Properties, Property, QoS, ReasonCode, SubscriptionOptions, TopicFilter, TopicName, Version,
     Will,
 };
-use mqtt_session::{Instant, Rng};
+use mqtt_session::{Instant, Rng, UnixTime};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A client and its user.
@@ -19,6 +22,14 @@ pub(crate) struct Actor {
     pub(crate) index: usize,
     pub(crate) machine: Client,
     pub(crate) diary: Diary,
+    config: Arc<ClientConfig>,
+    seed: [u8; 32],
+    /// Keeps its session, if it has one.
+    pub(crate) disk: Option<ClientDisk>,
+    /// Was killed; begins anew when it thaws.
+    pub(crate) killed: bool,
+    /// The acknowledgment token of the last QoS 2 message that its user has, who keeps it together with the message.
+    last_taken: u64,
     /// The link in use, by its key.
     pub(crate) link: Option<u64>,
     /// Stands still until then, with its clock.
@@ -99,6 +110,19 @@ fn config(index: usize, lasts: Lasts, version: Version, rng: &mut Rng) -> Client
     }
 }
 
+/// The token of the message that a record is about.
+fn token_of(record: &Record) -> Option<Token> {
+    match record {
+        Record::Message { token, .. } | Record::Flight { token, .. } => Some(*token),
+        _ => None,
+    }
+}
+
+/// The time of day by the clock of a client.
+fn wall(clock: Instant) -> UnixTime {
+    UnixTime::from_millis(1_800_000_000_000) + clock.saturating_since(Instant::ZERO)
+}
+
 /// What is special about a message.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Shape {
@@ -119,7 +143,9 @@ impl Actor {
             _ if version.is_v5() => Lasts::Seconds(1 + rng.below(6) as u32),
             _ => Lasts::Connected,
         };
-        let config = config(index, lasts, version, rng);
+        let mut config = config(index, lasts, version, rng);
+        let stores = durable && rng.below(2) == 0;
+        config.manual_acks |= stores; // or nobody could say which messages a restart hands out for the second time
         let (has_will, small) = (config.will.is_some(), config.maximum_packet_size == SMALL_PACKET);
         let will_delay = config.will.as_ref().and_then(|will| will.properties.will_delay_interval()).unwrap_or(0);
         let session_expiry = if durable { u32::MAX } else { config.session_expiry };
@@ -127,10 +153,20 @@ impl Actor {
         let diary = Diary { broker, durable, has_will, small, v5: version.is_v5(), ..Diary::default() };
         let mut seed = [index as u8; 32];
         seed[..8].copy_from_slice(&rng.next_u64().to_le_bytes());
-        let machine = Client::new(config, seed, now).expect("a sound configuration");
+        let config = Arc::new(config);
+        let disk = stores.then(|| ClientDisk::new(Rng::new(std::array::from_fn(|at| seed[at] ^ 0x55))));
+        let machine = match &disk {
+            Some(_) => Client::with_store(config.clone(), &MemoryStore::new(), seed, now, wall(now)),
+            None => Client::new(config.clone(), seed, now),
+        };
         Self {
             index,
-            machine,
+            machine: machine.expect("a sound configuration"),
+            config,
+            seed,
+            disk,
+            killed: false,
+            last_taken: 0,
             diary,
             link: None,
             frozen_until: None,
@@ -143,6 +179,55 @@ impl Actor {
             session_expiry: Duration::from_secs(session_expiry.into()),
             will_delay: Duration::from_secs(will_delay.into()),
         }
+    }
+
+    /// The client is killed, and its user with it; the messages that he has taken and published are written down elsewhere.
+    pub(crate) fn kill(&mut self, until: Instant) -> Option<(usize, usize)> {
+        let kept = self.disk.as_mut()?.kill();
+        self.killed = true;
+        self.frozen_until = Some(until);
+        self.slow_until = None;
+        self.by_hand = self.by_hand.as_ref().map(|_| Vec::new());
+        Some(kept)
+    }
+
+    /// It begins anew with what its store has kept. Its user asks once more for what was not answered.
+    pub(crate) fn revive(&mut self, now: Instant, trace: &mut Trace) {
+        let Some(disk) = self.disk.as_ref().filter(|_| std::mem::take(&mut self.killed)) else { return };
+        self.seed[31] = self.seed[31].wrapping_add(1);
+        let (clock, seed) = (self.clock(now), self.seed);
+        self.machine = Client::with_store(self.config.clone(), disk.contents(), seed, clock, wall(clock))
+            .expect("a sound configuration");
+        trace.add(now, format_args!("client {} begins anew", self.index));
+        let tokens: BTreeSet<Token> = disk.contents().records().filter_map(token_of).collect();
+        for sent in self.diary.sent.iter_mut().filter(|sent| sent.settled.is_none()) {
+            sent.token = sent.token.filter(|token| tokens.contains(token));
+            sent.kept |= sent.token.is_some();
+        }
+        if !self.away {
+            self.machine.connect(clock);
+        }
+        for wish in self.diary.wishes.iter_mut().filter(|wish| wish.gone.is_none()) {
+            let filter = TopicFilter::try_from(wish.filter.as_str()).expect("a sound filter");
+            if let Some((_, token)) = &mut wish.ended {
+                *token = self.machine.unsubscribe(clock, vec![filter]).expect("a sound request");
+            } else if !wish.answered {
+                let filters = vec![(filter, SubscriptionOptions::from(wish.qos))];
+                wish.token =
+                    self.machine.subscribe(clock, filters, SubscribeOptions::default()).expect("a sound request");
+            }
+        }
+    }
+
+    /// Whether its user has had a message before: a restart hands out QoS 2 messages again whose acknowledgments were not
+    /// kept, under the same tokens.
+    fn had_before(&mut self, message: &Received) -> bool {
+        let Some(ack) = message.ack.filter(|_| self.disk.is_some() && message.qos == QoS::ExactlyOnce) else {
+            return false;
+        };
+        let before = ack.as_u64() <= self.last_taken;
+        self.last_taken = self.last_taken.max(ack.as_u64());
+        before
     }
 
     /// What its clock says.
@@ -166,14 +251,24 @@ impl Actor {
         self.machine.handle_timeout(self.clock(now));
     }
 
+    /// Its disk has come so far.
+    pub(crate) fn sync(&mut self, now: Instant, slow: bool, fails: bool) {
+        let clock = self.clock(now);
+        for completion in self.disk.as_mut().map(|disk| disk.sync(now, slow, fails)).unwrap_or_default() {
+            self.machine.handle_completion(clock, completion);
+        }
+    }
+
     pub(crate) fn transmitted(&mut self, now: Instant, count: usize) {
         self.machine.transmitted(self.clock(now), count);
     }
 
     /// When its machine wants to be called, by everybody's clock.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let at = self.machine.poll_timeout()?;
-        Some(Instant::ZERO + (at.saturating_since(Instant::ZERO).saturating_sub(self.ahead)))
+        let disk = self.disk.as_ref().and_then(ClientDisk::deadline);
+        let machine = self.machine.poll_timeout();
+        let machine = machine.map(|at| Instant::ZERO + (at.saturating_since(Instant::ZERO).saturating_sub(self.ahead)));
+        machine.into_iter().chain(disk).min()
     }
 
     pub(crate) fn is_frozen(&self, now: Instant) -> bool {
@@ -243,7 +338,18 @@ impl Actor {
             Ok(token) => {
                 trace
                     .add(now, format_args!("client {} publishes {}.{} on {topic} {qos:?}", self.index, name.0, name.1));
-                self.diary.sent.push(Sent { topic, qos, at: now, token, settled: None, expires, large, clears, probe });
+                self.diary.sent.push(Sent {
+                    topic,
+                    qos,
+                    at: now,
+                    token: Some(token),
+                    settled: None,
+                    kept: false,
+                    expires,
+                    large,
+                    clears,
+                    probe,
+                });
             }
             Err(error) => trace.add(now, format_args!("client {} cannot publish: {error}", self.index)),
         }
@@ -261,6 +367,7 @@ impl Actor {
         if let Some(at) = alive {
             let wish = &mut self.diary.wishes[at];
             (wish.qos, wish.least, wish.most) = (qos, wish.least.min(qos), wish.most.max(qos));
+            (wish.token, wish.answered) = (token, false);
             return;
         }
         let wish = Wish {
@@ -270,6 +377,7 @@ impl Actor {
             most: qos,
             asked: now,
             token,
+            answered: false,
             granted: None,
             ended: None,
             gone: None,
@@ -335,6 +443,9 @@ impl Actor {
             if let (Some(tokens), Some(token)) = (&mut self.by_hand, message.ack) {
                 tokens.push(token);
             }
+            if self.had_before(&message) {
+                continue;
+            }
             let left = message.properties.message_expiry_interval();
             if left == Some(0) && !message.dup {
                 self.diary.expired.push(text.trim_end().into());
@@ -386,15 +497,22 @@ impl Actor {
                         .push(format!("the broker found fault with the client: {:?}", packet.reason));
                 }
             }
+            Event::Kept { token } => {
+                trace.add(now, format_args!("client {} has kept {}", self.index, token.as_u64()));
+                if let Some(sent) = self.diary.sent.iter_mut().find(|sent| sent.token == Some(*token)) {
+                    sent.kept = true;
+                }
+            }
             Event::Settled { token, result } => {
                 trace.add(now, format_args!("client {} settles {}: {result:?}", self.index, token.as_u64()));
-                if let Some(sent) = self.diary.sent.iter_mut().find(|sent| sent.token == *token) {
+                if let Some(sent) = self.diary.sent.iter_mut().find(|sent| sent.token == Some(*token)) {
                     sent.settled = Some(result.is_ok());
                 }
                 for wish in &mut self.diary.wishes {
                     if wish.token == *token && matches!(result, Ok(Outcome::Subscribed(codes)) if !codes[0].is_error())
                     {
-                        wish.granted = Some(now);
+                        wish.granted.get_or_insert(now);
+                        wish.answered = true;
                     }
                     if wish.ended.is_some_and(|(_, ended)| ended == *token) {
                         wish.gone = Some(now);

@@ -13,9 +13,12 @@ pub(crate) struct Sent {
     pub(crate) topic: String,
     pub(crate) qos: QoS,
     pub(crate) at: Instant,
-    pub(crate) token: Token,
+    /// Forgotten when its client is killed before its store has the message: then the number may come to name another.
+    pub(crate) token: Option<Token>,
     /// Its token was settled: accepted, or not.
     pub(crate) settled: Option<bool>,
+    /// Its client's store has it: it survives its client.
+    pub(crate) kept: bool,
     /// It may expire on its way.
     pub(crate) expires: bool,
     /// Too large for clients that take small packets alone.
@@ -44,7 +47,10 @@ pub(crate) struct Wish {
     /// And the greatest.
     pub(crate) most: QoS,
     pub(crate) asked: Instant,
+    /// Of the last SUBSCRIBE for it.
     pub(crate) token: Token,
+    /// That was answered.
+    pub(crate) answered: bool,
     pub(crate) granted: Option<Instant>,
     pub(crate) ended: Option<(Instant, Token)>,
     pub(crate) gone: Option<Instant>,

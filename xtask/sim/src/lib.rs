@@ -7,6 +7,7 @@
 
 mod actor;
 mod check;
+mod client_disk;
 mod disk;
 mod history;
 mod network;

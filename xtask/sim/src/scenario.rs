@@ -40,6 +40,8 @@ pub struct Faults {
     pub failing_disk: bool,
     /// Brokers ask about each CONNECT, PUBLISH and SUBSCRIBE, and the answers take their time.
     pub slow_answers: bool,
+    /// Clients that have a store are killed at any moment, and come back with what it has kept.
+    pub kills: bool,
     /// Brokers stand still for a while, and find their clock ahead.
     pub stalls: bool,
     /// Queues are so small that messages are lost, and counted.
@@ -49,7 +51,7 @@ pub struct Faults {
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 13;
+pub const FAULTS: usize = 14;
 
 impl Faults {
     pub const NONE: Self = Self {
@@ -63,6 +65,7 @@ impl Faults {
         jumps: false,
         failing_disk: false,
         slow_answers: false,
+        kills: false,
         stalls: false,
         small_queues: false,
         small_memory: false,
@@ -81,6 +84,7 @@ impl Faults {
             ("jumps", &mut self.jumps),
             ("failing-disk", &mut self.failing_disk),
             ("slow-answers", &mut self.slow_answers),
+            ("kills", &mut self.kills),
             ("stalls", &mut self.stalls),
             ("small-queues", &mut self.small_queues),
             ("small-memory", &mut self.small_memory),

@@ -110,13 +110,16 @@ impl World {
                     actor.diary.misjudged.push(what);
                 }
             }
-            // What the log of a group lost is told at once; what a session lost, when it reads.
-            broker::Event::Dropped { receiver, count, reason }
-                if *reason == if receiver.starts_with('$') { DropReason::LogFull } else { DropReason::QueueFull } =>
-            {
-                *self.dropped.entry(receiver.to_string()).or_default() += count;
-            }
-            _ => {}
+            _ => self.count_dropped(event),
+        }
+    }
+
+    /// Counts what full queues lose, as the broker tells it: of the log of a group at once, of a session when it reads.
+    pub(super) fn count_dropped(&mut self, event: &broker::Event) {
+        if let broker::Event::Dropped { receiver, count, reason } = event
+            && *reason == if receiver.starts_with('$') { DropReason::LogFull } else { DropReason::QueueFull }
+        {
+            *self.dropped.entry(receiver.to_string()).or_default() += count;
         }
     }
 

@@ -27,6 +27,12 @@ impl World {
                         self.client_hangs_up(key);
                     }
                 }
+                client::Output::Store(batch) => {
+                    let slow = self.scenario.faults.slow_disk && self.troubled;
+                    if let Some(disk) = &mut self.actors[index].disk {
+                        disk.write(now, batch, slow);
+                    }
+                }
                 client::Output::Event(event) => self.actors[index].note(now, &event, &mut self.trace),
                 other => self.trace.add(now, format_args!("client {index}: {other:?}")),
             }
@@ -93,6 +99,34 @@ impl World {
             self.actors[index].link = None;
             self.actors[index].handle_disconnected(now);
         }
+        self.forget(key);
+    }
+
+    /// The client is killed, as a program whose sockets the system closes, or as a machine without power.
+    pub(super) fn kill(&mut self, index: usize) {
+        let now = self.now;
+        let power = self.fate.below(2) == 0;
+        let until = now + Duration::from_millis(self.fate.below(3000));
+        let actor = &mut self.actors[index];
+        if actor.killed {
+            return;
+        }
+        let Some((kept, lost)) = actor.kill(until) else { return };
+        self.trace
+            .add(now, format_args!("client {index} is killed; of the batches not synced {kept} are kept, {lost} lost"));
+        let Some(key) = self.actors[index].link.take() else { return };
+        if !power {
+            return self.client_hangs_up(key);
+        }
+        let late = if self.scenario.faults.half_open { 20_000 } else { 200 };
+        let late = Duration::from_millis(self.fate.below(late));
+        let Some(link) = self.links.get_mut(&key) else { return };
+        link.client_gone = true;
+        for pipe in [&mut link.up, &mut link.down] {
+            pipe.lose();
+            pipe.dead = true;
+        }
+        link.reset_at = Some(now + late);
         self.forget(key);
     }
 

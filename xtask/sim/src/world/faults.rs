@@ -8,7 +8,7 @@ impl World {
         if self.fate.below(4) > 0 {
             return;
         }
-        match self.fate.below(12) {
+        match self.fate.below(14) {
             0..4 if faults.cuts => self.cut_some_link(),
             4..6 if faults.crashes => {
                 let node = self.fate.below(self.nodes.len() as u64) as usize;
@@ -29,6 +29,10 @@ impl World {
                 let far = Duration::from_millis(self.fate.below(8000));
                 self.trace.add(self.now, format_args!("the clock of client {index} jumps {} ms", far.as_millis()));
                 self.actors[index].ahead += far;
+            }
+            12..14 if faults.kills => {
+                let index = self.fate.below(self.actors.len() as u64) as usize;
+                self.kill(index);
             }
             11 if faults.stalls => {
                 let node = self.fate.below(self.nodes.len() as u64) as usize;
@@ -88,8 +92,11 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, node: usize) {
-        if self.nodes[node].machine.take().is_none() {
-            return;
+        let Some(mut machine) = self.nodes[node].machine.take() else { return };
+        while let Some(output) = machine.poll_output() {
+            if let broker::Output::Event(event) = output {
+                self.count_dropped(&event); // what its last words would have said is true all the same
+            }
         }
         self.crashes += 1;
         self.nodes[node].doomed = None;

@@ -238,6 +238,10 @@ impl World {
         for link in self.links.values_mut().filter(|link| link.up.dead && link.down.dead) {
             link.reset_at = Some(self.now); // half-open no longer
         }
+        for actor in self.actors.iter_mut().filter(|actor| actor.killed) {
+            actor.frozen_until = None;
+            actor.revive(self.now, &mut self.trace);
+        }
         self.react()?;
         for index in 0..self.actors.len() {
             if self.actors[index].machine.is_idle() {
@@ -291,6 +295,13 @@ impl World {
 
     /// When nothing is on its way, no store holds a message that somebody waits for.
     fn check_stores(&self) -> Result<(), Violation> {
+        for Actor { index, disk, .. } in &self.actors {
+            let messages = disk.as_ref().map(|disk| disk.contents().messages());
+            if let Some((messages @ 1.., _)) = messages {
+                let what = format!("the store of client {index} holds {messages} messages that it does not owe");
+                return Err(violation("levels", what));
+            }
+        }
         if self.scenario.faults.noise {
             return Ok(()); // nobody knows what strangers wait for
         }

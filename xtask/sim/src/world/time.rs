@@ -44,15 +44,19 @@ impl World {
     pub(super) fn due(&mut self) {
         let now = self.now;
         let mut thawed = Vec::new();
+        let slow = self.scenario.faults.slow_disk && self.troubled;
+        let fails = self.scenario.faults.failing_disk && self.troubled;
         for actor in &mut self.actors {
             if actor.frozen_until.is_some_and(|until| until <= now) {
                 actor.frozen_until = None;
+                actor.revive(now, &mut self.trace);
                 thawed.push((actor.index, actor.link));
             }
             if actor.slow_until.is_some_and(|until| until <= now) {
                 actor.slow_until = None;
             }
             if actor.frozen_until.is_none() {
+                actor.sync(now, slow, fails);
                 actor.handle_timeout(now);
             }
         }
@@ -62,8 +66,6 @@ impl World {
             }
             self.client_writes(index);
         }
-        let slow = self.scenario.faults.slow_disk && self.troubled;
-        let fails = self.scenario.faults.failing_disk && self.troubled;
         for node in 0..self.nodes.len() {
             if self.nodes[node].up_at.is_some_and(|at| at <= now) {
                 self.start(node);
