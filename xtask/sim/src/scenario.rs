@@ -51,7 +51,7 @@ pub struct Faults {
 }
 
 /// How many kinds there are.
-pub const FAULTS: usize = 13;
+pub const FAULTS: usize = 14;
 
 impl Faults {
     pub const NONE: Self = Self {
