@@ -8,17 +8,23 @@ mod decode;
 #[allow(dead_code)] // the binary uses it
 #[path = "../../adapters/zanzara/src/logging.rs"]
 mod logging;
+mod proxy;
 mod round_trip;
 mod script;
+mod tls;
 mod trie;
+mod ws;
 
 pub use broker::broker;
 pub use broker_bytes::broker_bytes;
 pub use client::client;
 pub use config::config;
 pub use decode::{decode_v3, decode_v5};
+pub use proxy::proxy;
 pub use round_trip::round_trip;
+pub use tls::tls;
 pub use trie::trie;
+pub use ws::ws;
 
 /// A target and its name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -31,6 +37,9 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("decode_v3", decode_v3),
     ("decode_v5", decode_v5),
+    ("proxy", proxy),
     ("round_trip", round_trip),
+    ("tls", tls),
     ("trie", trie),
+    ("ws", ws),
 ];

@@ -17,8 +17,8 @@ pub(crate) fn run(args: &[String]) -> Result {
         }
     }
     let mut cargo = run::cargo();
-    cargo.args(["test", "--locked", "--release", "--package", "zanzara", "--test", "kill", "--", "--nocapture"]);
-    cargo.args(["--test-threads", "1"]);
+    cargo.args(["test", "--locked", "--release", "--package", "zanzara", "--test", "kill", "--test", "kill_client"]);
+    cargo.args(["--", "--nocapture", "--test-threads", "1"]);
     cargo.env("ZANZARA_KILL_ROUNDS", rounds.to_string()).env("ZANZARA_KILL_SEED", seed.to_string());
     run::run(&mut cargo)
 }

@@ -359,6 +359,29 @@ pub fn many_retained<H: Harness>(count: u64) {
     assert!(contents == model.contents());
 }
 
+/// Puts messages of this size into the log of a session, for measurements.
+pub fn fill<H: Harness>(store: &mut H, messages: u64, size: usize) {
+    let mut numbers = Numbers::default();
+    write(store, numbers.sealed(subscribed(&[0])));
+    for at in 0..messages {
+        let payload = at.to_be_bytes().into_iter().cycle().take(size).collect();
+        let ops = vec![StoreOp::Message(MessageId(at + 1), message("a/b", payload)), append(0, at, at + 1)];
+        store.write(numbers.sealed(ops));
+    }
+    until_stored(store, StoreSeq(messages + 1));
+}
+
+/// Loads what [`fill`] has put there, as a session would; gives the number of messages.
+pub fn drain<H: Harness>(store: &mut H, messages: u64) -> u64 {
+    let (mut from, until, mut found) = (Position(0), Position(messages), 0);
+    while from < until {
+        let loaded = load(store, LoadRequest { filter: filter(0), from, until, max_bytes: 1 << 20 });
+        found += loaded.entries.len() as u64;
+        from = loaded.upto;
+    }
+    found
+}
+
 /// A queue that was drained gives its space back, and the next one does not grow on top of it.
 pub fn space_comes_back<H: Harness>(messages: u64, size: usize) {
     let (mut store, mut numbers) = (H::create(), Numbers::default());

@@ -103,6 +103,9 @@ impl<D: Disk> Boot<'_, D> {
                     let key = RecordKey::Subscription(client_id, filter);
                     return boot.put(&key, Record::Subscription { options, identifier });
                 }
+                (key @ (Key::Cursor(_, log) | Key::Settled(_, log, _)), _) if !boot.ledger.logs.contains_key(&log) => {
+                    boot.ledger.records.remove(key); // nobody has needed it since the log was over
+                }
                 (Key::Cursor(session, log), Value::Cursor(at)) => {
                     let (client_id, filter) = boot.named(session, log)?;
                     return boot.put(&RecordKey::Cursor(client_id, filter), Record::Cursor(Position(at)));

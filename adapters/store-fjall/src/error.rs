@@ -96,7 +96,8 @@ impl fmt::Display for OpenError {
             }
             Self::Damaged { path, why } => write!(
                 f,
-                "{}: the database in this folder cannot be read ({why}); move the folder away and restore a copy",
+                "{}: the database in this folder cannot be read ({why}); a broker that is started with it makes a new one of \
+                 what can be read",
                 path.display()
             ),
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),

@@ -26,7 +26,7 @@ const CACHE: u64 = 16 << 20;
 /// What a tree gathers in memory before it writes a file.
 const MEMTABLE: u64 = 16 << 20;
 /// Bytes of all journals from which on the trees that hold the oldest ones are written out.
-const JOURNALS: u64 = 128 << 20;
+const JOURNALS: u64 = 64 << 20;
 /// Bytes in memory from which on a commit waits for the files to be written.
 const BACKLOG: u64 = 8 * MEMTABLE;
 /// What is written, once or several times, to learn whether there is room again.

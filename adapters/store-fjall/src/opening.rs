@@ -77,6 +77,9 @@ pub(crate) fn existing(path: &Path) -> Result<Arc<Place>, OpenError> {
     if !path.is_dir() {
         return Err(OpenError::Missing(path.to_owned()));
     }
+    if !path.join("format").exists() {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
     Ok(Arc::new(Place::take(path)?))
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Keeps everything at once.
 struct InMemory(MemoryStore, VecDeque<Completion>);
@@ -64,15 +64,18 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-struct Fjall {
+const LEVELS: [Durability; 3] = [Durability::Memory, Durability::Os, Durability::Disk];
+
+/// At the level with this number.
+struct Fjall<const LEVEL: usize> {
     path: PathBuf,
     store: Option<FjallStore>,
     answers: Receiver<Completion>,
 }
 
-impl Fjall {
+impl<const LEVEL: usize> Fjall<LEVEL> {
     fn open(path: PathBuf) -> (Self, Contents) {
-        let (mut store, contents, report) = FjallStore::open(&path, Durability::Os).unwrap();
+        let (mut store, contents, report) = FjallStore::open(&path, LEVELS[LEVEL]).unwrap();
         assert_eq!(report.lost, []);
         let (sender, answers) = channel();
         store.start(move |completion| drop(sender.send(completion))).unwrap();
@@ -80,7 +83,7 @@ impl Fjall {
     }
 }
 
-impl Harness for Fjall {
+impl<const LEVEL: usize> Harness for Fjall<LEVEL> {
     fn create() -> Self {
         Self::open(folder()).0
     }
@@ -124,7 +127,7 @@ fn size(path: &Path) -> u64 {
     entries.map(|(path, metadata)| if metadata.is_dir() { size(&path) } else { metadata.blocks() * 512 }).sum()
 }
 
-impl Drop for Fjall {
+impl<const LEVEL: usize> Drop for Fjall<LEVEL> {
     fn drop(&mut self) {
         drop(self.store.take());
         if !self.path.as_os_str().is_empty() {
@@ -140,7 +143,47 @@ fn in_memory() {
 
 #[test]
 fn fjall() {
-    mqtt_store_contract::holds::<Fjall>();
+    mqtt_store_contract::holds::<Fjall<1>>();
+}
+
+#[test]
+fn fjall_at_the_level_disk() {
+    mqtt_store_contract::answers_in_order::<Fjall<2>>();
+    mqtt_store_contract::acknowledged_survives::<Fjall<2>>();
+}
+
+/// What was reported before it was written can be loaded all the same.
+#[test]
+fn fjall_at_the_level_memory() {
+    mqtt_store_contract::answers_in_order::<Fjall<0>>();
+    mqtt_store_contract::random_histories::<Fjall<0>>();
+    mqtt_store_contract::parts_of_logs::<Fjall<0>>();
+}
+
+/// The real size; run it with --release and --nocapture to see how long it takes.
+#[test]
+#[ignore = "takes minutes"]
+fn a_million_retained() {
+    mqtt_store_contract::many_retained::<Fjall<1>>(1_000_000);
+}
+
+/// As many queued messages as retained ones above: how much they take, and that starting does not read them.
+#[test]
+#[ignore = "takes minutes"]
+fn a_million_queued() {
+    let (mut store, _) = Fjall::<1>::open(folder());
+    let begun = Instant::now();
+    mqtt_store_contract::fill(&mut store, 1_000_000, 200);
+    println!("written in {:?}, {} bytes of files", begun.elapsed(), size(&store.path));
+    let begun = Instant::now();
+    let (mut store, contents) = store.reopen();
+    println!("opened in {:?} with {} entries", begun.elapsed(), contents.entries());
+    let begun = Instant::now();
+    assert_eq!(mqtt_store_contract::drain(&mut store, 1_000_000), 1_000_000);
+    println!("loaded in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let (store, _) = store.reopen();
+    println!("opened in {:?}, {} bytes of files", begun.elapsed(), size(&store.path));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod client;
+mod stream;
 
 pub use mqtt_session as session;
 pub use mqtt_session::proto;

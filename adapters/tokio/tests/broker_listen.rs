@@ -26,7 +26,7 @@ fn what_cannot_be_started_is_refused_with_a_reason() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let by_request = Config { authentication: Authentication::Request, ..Config::default() };
     for (builder, part) in [
-        (Broker::builder(Config::default()).listen("mqtts://localhost"), "not served yet"),
+        (Broker::builder(Config::default()).listen("mqtts://localhost"), "certificate and its key"),
         (Broker::builder(Config::default()).listen("localhost"), "mqtt://127.0.0.1:1883"),
         (Broker::builder(Config::default()).listen("mqtt://192.0.2.1:1883"), "no interface"),
         (Broker::builder(Config::default()).listen("mqtt://name.invalid:1883"), "name.invalid"),

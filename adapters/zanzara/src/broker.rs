@@ -5,14 +5,17 @@ use crate::cli::BrokerArgs;
 use crate::config::{self, Durability, File};
 use crate::exit::Failure;
 use crate::logging;
-use crate::signals::Signals;
+use crate::signals::{Signals, Wish};
 use crate::storage;
-use mqtt_tokio::broker::{Broker, BrokerHandle, Endpoint, StartError};
+use mqtt_tokio::broker::{
+    Broker, BrokerHandle, ClientCertificates, Endpoint, Files, IdentityFrom, LoadedCertificates, Port, PortSettings,
+    Scheme, ServerTls, StartError,
+};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Runs a broker until it is told to stop.
 pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
@@ -21,7 +24,7 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
         Some(path) => config::read(path).map_err(Failure::usage)?,
         None => File::default(),
     };
-    let endpoints = endpoints(arguments, &file)?;
+    let ports = ports(arguments, &file)?;
     let data = arguments.data.as_deref().or(file.data.as_deref()).filter(|_| !arguments.ephemeral);
     let durability = arguments.durability.unwrap_or(file.durability);
     if data.is_none() && !matches!(arguments.durability, None | Some(Durability::Memory)) {
@@ -42,20 +45,29 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
             builder = builder.store(store, contents);
             kept = found;
         }
-        for endpoint in endpoints {
-            builder = builder.listen(endpoint.to_string());
+        for port in ports {
+            builder = builder.listen_on(port);
         }
         let broker = builder.start().await.map_err(failed)?;
         let signals = Signals::new().map_err(Failure::run)?;
         // Whoever started it may have closed standard output: no reason not to serve.
-        let _ = std::io::stdout().write_all(banner(broker.local_addrs(), &kept).as_bytes());
+        let _ = std::io::stdout().write_all(banner(broker.endpoints(), &kept).as_bytes());
         serve(&broker, signals, drain).await
     })
 }
 
 /// Says whether a configuration file is right.
 pub(crate) fn check(path: &Path) -> Result<(), Failure> {
-    config::read(path).map_err(Failure::usage)?;
+    let file = config::read(path).map_err(Failure::usage)?;
+    for (port, key) in file.ports() {
+        let endpoint = port.endpoint.clone();
+        let wrong = |error| Failure::usage(format_args!("{}:{key}: {endpoint}: {error}", path.display()));
+        if let (_, Some(loaded)) = Port::open(port).map_err(wrong)?
+            && has_expired(&loaded)
+        {
+            println!("{}:{key}: {endpoint}: warning: the certificate has expired", path.display());
+        }
+    }
     println!("{}: ok", path.display());
     Ok(())
 }
@@ -69,20 +81,43 @@ fn possible_yet(arguments: &BrokerArgs) -> Result<(), Failure> {
     }
 }
 
-/// Where to listen: as the command line says, else the file.
-fn endpoints(arguments: &BrokerArgs, file: &File) -> Result<Vec<Endpoint>, Failure> {
+/// Where to listen, and with what: as the command line says, else the file.
+fn ports(arguments: &BrokerArgs, file: &File) -> Result<Vec<PortSettings>, Failure> {
     if !arguments.listen.is_empty() {
-        let parse = |url: &String| url.parse().map_err(|error| Failure::usage(format_args!("--listen {error}")));
-        return arguments.listen.iter().map(parse).collect();
+        return arguments.listen.iter().map(|url| port(url, arguments)).collect();
     }
-    let mut endpoints: Vec<Endpoint> = file.listen.iter().map(|listen| listen.0.clone()).collect();
-    if endpoints.is_empty() {
+    let mut ports: Vec<PortSettings> = file.ports().into_iter().map(|(port, _)| port).collect();
+    if ports.is_empty() {
         return Err(Failure::usage("listen = []: there is nowhere to listen; name an address or leave the key out"));
     }
-    if *file.listen == File::default().listen && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
-        endpoints.pop(); // the default includes IPv6 only where it exists
+    if file.listen.is_default() && UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        // The default includes IPv6 only where it exists.
+        let default = file.listen.endpoints();
+        ports.retain(|port| port.endpoint.host() != "::1" || !default.contains(&port.endpoint));
     }
-    Ok(endpoints)
+    Ok(ports)
+}
+
+/// One address of the command line.
+fn port(url: &str, arguments: &BrokerArgs) -> Result<PortSettings, Failure> {
+    let endpoint: Endpoint = url.parse().map_err(|error| Failure::usage(format_args!("--listen {error}")))?;
+    let mut port = PortSettings::new(endpoint);
+    if port.endpoint.scheme().is_tls() {
+        let Some((certificate, key)) = arguments.tls_certificate.as_ref().zip(arguments.tls_key.as_ref()) else {
+            let missing = "needs --tls-certificate FILE and --tls-key FILE, or a [[listener]] in a configuration file";
+            return Err(Failure::usage(format_args!("--listen {url}: {missing}")));
+        };
+        let client_ca = arguments.tls_client_ca.clone();
+        let client_certificates =
+            if client_ca.is_some() { ClientCertificates::Required } else { ClientCertificates::Ignored };
+        port.tls = Some(ServerTls {
+            files: Files { certificates: certificate.clone(), key: key.clone(), client_ca },
+            client_certificates,
+            identity: IdentityFrom::default(),
+            identity_as_username: false,
+        });
+    }
+    Ok(port)
 }
 
 /// Lets the process open as many files (connections are files) as the system allows: what it grants unasked is made for
@@ -102,39 +137,77 @@ pub(crate) fn raise_open_files() {}
 /// Waits for a signal, then ends in good order; a second signal ends at once.
 async fn serve(broker: &BrokerHandle, mut signals: Signals, drain: Duration) -> Result<(), Failure> {
     let crashed = || Failure::run("a part of the broker has crashed; the reason stands above");
-    tokio::select! {
-        stopped = broker.stopped() => return stopped.map_err(|_| crashed()),
-        signal = signals.next() => {
-            tracing::info!(signal, seconds = drain.as_secs_f64(), "ending: waiting for connections to close");
+    loop {
+        tokio::select! {
+            stopped = broker.stopped() => return stopped.map_err(|_| crashed()),
+            wish = signals.next() => match wish {
+                Wish::Reload => reload(broker),
+                Wish::End(signal) => {
+                    tracing::info!(signal, seconds = drain.as_secs_f64(), "ending: waiting for connections to close");
+                    break;
+                }
+            }
         }
     }
-    tokio::select! {
-        drained = broker.drain(drain) => drained.map_err(|_| crashed()),
-        _ = signals.next() => Err(Failure::run("a second signal: ended at once")),
+    let drained = broker.drain(drain);
+    tokio::pin!(drained);
+    loop {
+        tokio::select! {
+            drained = &mut drained => return drained.map_err(|_| crashed()),
+            wish = signals.next() => if let Wish::End(_) = wish {
+                return Err(Failure::run("a second signal: ended at once"));
+            }
+        }
     }
+}
+
+/// Reads certificates again, and says what came of it.
+fn reload(broker: &BrokerHandle) {
+    let reloaded = broker.reload_certificates();
+    if reloaded.is_empty() {
+        tracing::info!("SIGHUP: no address has certificates to read again");
+    }
+    for port in reloaded {
+        match port.result {
+            Ok(loaded) => {
+                let days = days_left(&loaded);
+                tracing::info!(listener = %port.endpoint, names = ?loaded.names, days, "certificates were read again");
+            }
+            Err(error) => {
+                tracing::error!(listener = %port.endpoint, %error, "the new certificates are not used; the old ones stay");
+            }
+        }
+    }
+}
+
+/// Days until a certificate ends; negative afterwards.
+fn days_left(loaded: &LoadedCertificates) -> Option<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Some((loaded.not_after?.cast_signed() - now.cast_signed()).div_euclid(24 * 3600))
+}
+
+fn has_expired(loaded: &LoadedCertificates) -> bool {
+    days_left(loaded).is_some_and(|days| days < 0)
 }
 
 fn failed(error: StartError) -> Failure {
     match error {
-        StartError::Endpoint(_) | StartError::Shards(_) | StartError::NoHooks => Failure::usage(error),
+        StartError::Endpoint(_) | StartError::Port { .. } | StartError::Shards(_) | StartError::NoHooks => {
+            Failure::usage(error)
+        }
         _ => Failure::run(error),
     }
 }
 
 /// What a person sees first: where it listens, how to try it, and where data is kept.
-fn banner(addresses: &[SocketAddr], kept: &str) -> String {
+fn banner(endpoints: &[Endpoint], kept: &str) -> String {
     let mut text = format!("Zanzara {} listens on\n", env!("CARGO_PKG_VERSION"));
-    for address in addresses {
-        let _ = writeln!(text, "  mqtt://{address}"); // writing to a String cannot fail
+    for endpoint in endpoints {
+        let _ = writeln!(text, "  {endpoint}"); // writing to a String cannot fail
     }
-    if let Some(first) = addresses.first() {
-        let mut server = String::new();
-        if !first.ip().is_loopback() && !first.ip().is_unspecified() {
-            let _ = write!(server, " -h {}", first.ip());
-        }
-        if first.port() != 1883 {
-            let _ = write!(server, " -p {}", first.port());
-        }
+    let plain = endpoints.iter().find(|endpoint| endpoint.scheme() == Scheme::Mqtt).or(endpoints.first());
+    if let Some(first) = plain {
+        let server = server_arguments(first);
         let _ = writeln!(text, "Try it, in two other terminals:");
         let _ = writeln!(text, "  zanzara sub{server} -v -t 'demo/#'");
         let _ = writeln!(text, "  zanzara pub{server} -t demo/greeting -m 'hello world!'");
@@ -142,4 +215,20 @@ fn banner(addresses: &[SocketAddr], kept: &str) -> String {
     text.push_str(kept);
     text.push_str("Ctrl-C ends it.\n");
     text
+}
+
+/// The arguments with which `zanzara pub` and `sub` reach an address.
+fn server_arguments(endpoint: &Endpoint) -> String {
+    if endpoint.scheme() != Scheme::Mqtt {
+        return format!(" -L {endpoint}");
+    }
+    let mut server = String::new();
+    let ip = endpoint.host().parse::<std::net::IpAddr>();
+    if ip.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified()) {
+        let _ = write!(server, " -h {}", endpoint.host());
+    }
+    if endpoint.port() != 1883 {
+        let _ = write!(server, " -p {}", endpoint.port());
+    }
+    server
 }

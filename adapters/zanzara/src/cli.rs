@@ -76,10 +76,19 @@ pub(crate) enum StoreCommand {
 /// What `zanzara broker` takes. Each overrides the configuration file.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct BrokerArgs {
-    /// Address to listen on, such as mqtt://0.0.0.0:1883 or mqtt://[::1]:1883; may be repeated [default:
-    /// mqtt://127.0.0.1:1883 and mqtt://[::1]:1883]
+    /// Address to listen on: mqtt://host:port, mqtts://host:port, ws://host:port/path, wss://host:port/path or
+    /// unix:///path; may be repeated [default: mqtt://127.0.0.1:1883 and mqtt://[::1]:1883]
     #[arg(long, value_name = "URL")]
     pub(crate) listen: Vec<String>,
+    /// With --listen, the certificate for mqtts:// and wss://, followed by those between it and the root (PEM)
+    #[arg(long, value_name = "FILE", requires_all = ["listen", "tls_key"])]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Requires certificates of clients, signed by an authority in this file (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
     /// Configuration file (TOML); see zanzara.example.toml
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -1,26 +1,41 @@
-//! The signals that ask the program to end.
+//! The signals that ask the program to end, or to read files again.
 //!
 //! Invariant: once [`Signals`] exists they no longer kill the process.
 
-/// The signals that end the program: SIGTERM and SIGINT.
+/// What a signal asks for.
+pub(crate) enum Wish {
+    /// To end; the signal's name.
+    End(&'static str),
+    /// To read files again.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    Reload,
+}
+
+/// SIGTERM and SIGINT end the program, SIGHUP has it read files again.
 #[cfg(unix)]
 pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
     pub(crate) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// The next one's name.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// What the next one asks for.
+    pub(crate) async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Wish::End("SIGTERM"),
+            _ = self.interrupt.recv() => Wish::End("SIGINT"),
+            _ = self.hangup.recv() => Wish::Reload,
         }
     }
 }
@@ -35,9 +50,9 @@ impl Signals {
         Ok(Self)
     }
 
-    pub(crate) async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> Wish {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => "Ctrl-C",
+            Ok(()) => Wish::End("Ctrl-C"),
             Err(_) => std::future::pending().await,
         }
     }

@@ -7,7 +7,7 @@
 mod cli_support;
 
 use cli_support::{Broker, PATIENCE, Running};
-use mqtt_tokio::client::{Backoff, Client, QoS};
+use mqtt_tokio::client::{Backoff, Client, QoS, Subscription};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -21,6 +21,8 @@ trait Disk {
     fn command(&self, arguments: &[&str]) -> Command;
     /// From now on, there is little room.
     fn shrink(&self, broker: &Running);
+    /// Another broker has as little.
+    fn restrict(&self, broker: &Running);
     /// There is room again.
     fn grow(&self, broker: &Running);
 }
@@ -91,6 +93,8 @@ impl Disk for Mount {
         std::fs::write(self.outside().join("ballast"), vec![1; self.ballast << 20]).expect("there is room for it");
     }
 
+    fn restrict(&self, _: &Running) {}
+
     fn grow(&self, _: &Running) {
         std::fs::remove_file(self.outside().join("ballast")).expect("it is there");
     }
@@ -133,6 +137,10 @@ impl Disk for Limit {
         Self::set(broker, Some(2 << 20));
     }
 
+    fn restrict(&self, broker: &Running) {
+        self.shrink(broker);
+    }
+
     fn grow(&self, broker: &Running) {
         Self::set(broker, None);
     }
@@ -152,6 +160,21 @@ fn numbered(number: usize) -> String {
     payload
 }
 
+/// How many lines of a log have this part.
+fn count(errors: &str, part: &str) -> usize {
+    errors.lines().filter(|line| line.contains(part)).count()
+}
+
+/// Waits for a message with this payload.
+async fn until(messages: &mut Subscription, payload: &str) {
+    loop {
+        let message = tokio::time::timeout(PATIENCE, messages.recv()).await.expect("it comes").expect("it goes on");
+        if message.payload == payload {
+            return;
+        }
+    }
+}
+
 async fn fills_and_recovers(disk: &impl Disk) {
     let arguments = ["--listen", "mqtt://127.0.0.1:0", "--log-level", "info"];
     let broker = Broker::from(Running::spawn(disk.command(&arguments)));
@@ -161,6 +184,9 @@ async fn fills_and_recovers(disk: &impl Disk) {
     sleeper.end().await.expect("it ends");
     let watcher = Client::connect(&format!("mqtt://127.0.0.1:{port}")).await.expect("it connects");
     let mut seen = watcher.subscribe("seen", QoS::AtMostOnce).await.expect("it is subscribed");
+
+    let mut state = watcher.subscribe("$SYS/broker/store/state", QoS::AtMostOnce).await.expect("it is subscribed");
+    until(&mut state, "ok").await;
 
     // It fills up: from some message on nothing is acknowledged.
     let publisher = client(&port, "publisher").await;
@@ -182,10 +208,29 @@ async fn fills_and_recovers(disk: &impl Disk) {
         assert!(outcome.is_err(), "message {number} is acknowledged, and the disk is full");
         number += 1;
     }
+    until(&mut state, "failing").await;
     // Messages are delivered on.
     publisher.publish("seen", "still", QoS::AtMostOnce).await.expect("it is sent");
     let received = tokio::time::timeout(PATIENCE, seen.recv()).await.expect("it comes").expect("the client goes on");
     assert_eq!(received.payload, "still");
+
+    // It is killed, and starts on the full disk.
+    broker.running.signal("KILL");
+    let (_, errors) = broker.running.end();
+    assert_eq!(count(&errors, "cannot keep changes"), 1, "{errors}");
+    let same_port = ["--listen", &format!("mqtt://127.0.0.1:{port}"), "--log-level", "info"];
+    let broker = Broker::from(Running::spawn(disk.command(&same_port)));
+    disk.restrict(&broker.running);
+    // What follows may find a little room that the journal has left, but not for long.
+    loop {
+        let outcome = publisher.publish("kept", numbered(number), QoS::AtLeastOnce).await;
+        number += 1;
+        match outcome {
+            Ok(_) => acknowledged.push(number - 1),
+            Err(_) => break,
+        }
+        assert!(number < 2000, "the disk is never full");
+    }
 
     // There is room again: it goes on without being told.
     disk.grow(&broker.running);
@@ -196,13 +241,13 @@ async fn fills_and_recovers(disk: &impl Disk) {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     acknowledged.push(number);
+    until(&mut state, "ok").await;
     publisher.publish("kept", "end", QoS::AtLeastOnce).await.expect("it is acknowledged");
 
     broker.running.signal("KILL");
     let (_, errors) = broker.running.end();
-    let count = |part: &str| errors.lines().filter(|line| line.contains(part)).count();
-    assert_eq!(count("cannot keep changes"), 1, "{errors}");
-    assert_eq!(count("keeps changes again"), 1, "{errors}");
+    assert_eq!(count(&errors, "cannot keep changes"), 1, "{errors}");
+    assert_eq!(count(&errors, "keeps changes again"), 1, "{errors}");
 
     // Everything that was acknowledged is there, in order.
     let broker = Broker::from(Running::spawn(disk.command(&arguments)));

@@ -3,7 +3,7 @@
 //! `ZANZARA_KILL_ROUNDS` sets the number of rounds (default 10), `ZANZARA_KILL_SEED` the moments.
 mod cli_support;
 
-use cli_support::{Broker, PATIENCE, Running};
+use cli_support::{Broker, PATIENCE, Running, Scratch};
 use mqtt_tokio::client::{Backoff, Client, Messages, QoS, Received, SubscribeOptions, Subscription};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -33,10 +33,10 @@ impl Data {
     }
 
     /// A broker on this folder; on any port for 0.
-    fn broker(&self, port: &str, durability: &str) -> Broker {
+    fn broker(&self, port: &str, durability: &str, more: &[&str]) -> Broker {
         let url = format!("mqtt://127.0.0.1:{port}");
         let arguments = ["--listen", &url, "--data", self.path(), "--durability", durability, "--log-level", "error"];
-        Broker::from(Running::start(&arguments))
+        Broker::from(Running::start(&[&arguments, more].concat()))
     }
 }
 
@@ -131,9 +131,9 @@ async fn subscribe(client: &Client) -> Subscription {
     client.subscribe_many(filters, SubscribeOptions::default()).await.expect("it is subscribed")
 }
 
-async fn rounds(durability: &'static str) {
-    let data = Data::new(durability);
-    let mut broker = data.broker("0", durability);
+async fn rounds(name: &str, durability: &str, more: &[&str]) {
+    let data = Data::new(name);
+    let mut broker = data.broker("0", durability, more);
     let port = broker.port.clone();
 
     // One reads all the time, one is away until the end.
@@ -153,7 +153,7 @@ async fn rounds(durability: &'static str) {
         tokio::time::sleep(Duration::from_millis(20 + (random >> 33) % 250)).await;
         broker.running.child.kill().expect("it is killed"); // SIGKILL
         broker.running.child.wait().expect("it is dead");
-        broker = data.broker(&port, durability);
+        broker = data.broker(&port, durability, more);
         let banner = broker.banner.join("\n");
         assert!(banner.contains("Restored in") && banner.contains(data.path()), "round {round}: {banner}");
     }
@@ -163,16 +163,23 @@ async fn rounds(durability: &'static str) {
 
     let sleeper = client(&port, "sleeper").await;
     check("the sleeper", &collect(Source::Kept(sleeper.messages())).await, published);
-    println!("{durability}: {published:?} messages at QoS 1 and 2");
+    println!("{name}: {published:?} messages at QoS 1 and 2");
     assert!(published.iter().all(|count| *count > 100), "there was load: {published:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_at_the_level_os() {
-    rounds("os").await;
+    rounds("os", "os", &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_at_the_level_disk() {
-    rounds("disk").await;
+    rounds("disk", "disk", &[]).await;
+}
+
+/// What is queued is on the disk alone, and read back while the broker is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_with_little_memory() {
+    let config = Scratch::new("kill.toml", "[broker]\nmax_memory_bytes = \"64KB\"\n");
+    rounds("spilled", "os", &["--config", config.path()]).await;
 }

@@ -94,6 +94,32 @@ fn refusals_explain_themselves() {
     }
 }
 
+/// [MQTT-1.5.4-1], [MQTT-1.5.4-2], [MQTT-4.7.0-1] Texts are looked at eight bytes at a time: no place in them may hide anything.
+#[test]
+fn what_is_not_allowed_is_found_at_every_place() {
+    for filler in [b'a', b'x', b'~', b' ', 0x01, 0x7F] {
+        for len in 1..=40 {
+            let sound = vec![filler; len];
+            assert!(TopicName::try_from(Bytes::from(sound.clone())).is_ok());
+            for at in 0..len {
+                for bad in [0x00, 0x80, 0x81, 0xC1, 0xF5, 0xFF] {
+                    let mut bytes = sound.clone();
+                    bytes[at] = bad;
+                    assert!(
+                        Utf8String::try_from(Bytes::from(bytes)).is_err(),
+                        "{bad} at {at} of {len}, among {filler}"
+                    );
+                }
+                for wildcard in [b'+', b'#'] {
+                    let mut bytes = sound.clone();
+                    bytes[at] = wildcard;
+                    assert!(TopicName::try_from(Bytes::from(bytes)).is_err(), "{wildcard} at {at} of {len}");
+                }
+            }
+        }
+    }
+}
+
 /// The rules of section 4.7, one level at a time.
 fn naive_filter(text: &str) -> bool {
     let levels: Vec<&str> = text.split('/').collect();

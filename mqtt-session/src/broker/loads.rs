@@ -6,12 +6,12 @@
 use super::log::{Entry, Log, Place};
 use super::route::Subscriber;
 use super::timers::Timer;
-use super::{Broker, Event, LoadRequest, Loaded, Message, Output, Position, Request};
+use super::{Broker, Event, LoadRequest, Loaded, Output, Position, Request};
 use crate::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
-use mqtt_proto::{Publish, TopicFilter};
+use mqtt_proto::{TopicFilter, TopicName};
 
 /// Bytes of messages that one load asks for, where the memory allows: some milliseconds of a fast socket.
 const LOAD_BYTES: u64 = 256 * 1024;
@@ -278,12 +278,9 @@ impl Broker {
         self.stats.memory_bytes + cost <= limit
     }
 
-    /// Whether a message finds room wherever it is to be kept. Always where there is no store to leave
+    /// Whether a message of `cost` bytes finds room wherever it is to be kept. Always where there is no store to leave
     /// messages to: there the oldest give way.
-    pub(super) fn has_room_for(&mut self, publish: &Publish) -> bool {
-        let Some(topic) = &publish.topic else { return true };
-        let bytes = size_of::<Message>() + topic.len() + publish.payload.len() + publish.properties.len();
-        let cost = bytes as u64;
+    pub(super) fn has_room_for(&mut self, topic: &TopicName, cost: u64) -> bool {
         // Few messages are kept in so many places that more has to be known.
         if !self.loads.enabled || self.stats.memory_bytes + FEW * cost <= self.queue_limit() {
             return true;

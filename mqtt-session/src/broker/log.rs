@@ -360,6 +360,58 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_spilled_entries_are_even_and_their_sum_is_exact() {
+        let mut log = log(10);
+        let (all, each) = (log.bytes(), log.bytes() / 10);
+        assert_eq!(log.spill_oldest(MessageId(0)), Some(each));
+        assert_eq!(log.spill_oldest(MessageId(0)), None, "the next is not kept yet");
+        while log.spill_oldest(MessageId(6)).is_some() {}
+        assert_eq!((log.len(), log.spilled_len(), log.bytes()), (10, 7, all));
+        assert_eq!((log.tail_bytes(), log.spilled_bytes()), (3 * each, 7 * each));
+        assert!(matches!(log.read(Position(6)), Place::Spilled));
+        assert!(matches!(log.read(Position(7)), Place::Entry(entry) if entry.id == MessageId(7)));
+        assert!(matches!(log.read(Position(10)), Place::End));
+        let mut removed = log.pop_oldest();
+        assert_eq!((removed.entries, removed.spilled, removed.freed), (1, 1, 0));
+        log.add_cursor(Position(9));
+        removed.add(&log.trim());
+        assert_eq!((removed.entries, removed.spilled, removed.freed), (9, 7, 2 * each));
+        log.remove_cursor(Position(9));
+        removed.add(&log.trim());
+        assert_eq!((removed.entries, removed.bytes, removed.freed), (10, all, 3 * each));
+        assert_eq!((log.len(), log.bytes(), log.start()), (0, 0, Position(10)));
+    }
+
+    #[test]
+    fn a_log_of_the_store_goes_on_where_it_ended() {
+        let head = LogHead { start: Position(3), end: Position(6), bytes: 10 };
+        let mut log = Log::spilled(TopicFilter::from_static("a"), &head);
+        let message = Arc::new(Message::new(TopicName::try_from("a").unwrap(), ""));
+        assert_eq!(log.append(MessageId(9), message), Position(6));
+        assert_eq!((log.len(), log.spilled_len()), (4, 3));
+        log.add_cursor(Position(5));
+        assert_eq!(log.trim(), Removed { entries: 2, bytes: 6, freed: 0, spilled: 2 });
+        assert_eq!(log.pop_oldest(), Removed { entries: 1, bytes: 4, freed: 0, spilled: 1 });
+    }
+
+    #[test]
+    fn what_finds_no_room_is_missed_by_those_who_read_on() {
+        let mut log = log(2);
+        log.add_cursor(Position(0));
+        log.miss();
+        log.miss();
+        let missed = |log: &Log| [0, 1, 2, 3].map(|at| log.missed_before(Position(at)));
+        assert_eq!(missed(&log), [0, 0, 2, 0]);
+        log.move_cursor(Position(0), Position(2));
+        log.trim();
+        assert_eq!(missed(&log), [0, 0, 2, 0], "its reader has still to come by");
+        log.append(MessageId(7), Arc::new(Message::new(TopicName::try_from("a").unwrap(), "")));
+        log.move_cursor(Position(2), Position(3));
+        log.trim();
+        assert_eq!(missed(&log), [0; 4]);
+    }
+
+    #[test]
     fn acknowledgments_out_of_order_wait_for_the_first() {
         let mut cursor = Cursor::new(Position(3));
         for at in 3..6 {

@@ -41,7 +41,7 @@ impl Message {
 
     /// Bytes that this message is charged with while a queue holds it.
     pub fn cost(&self) -> u64 {
-        (size_of::<Self>() + self.topic.len() + self.payload.len() + self.properties.len()) as u64
+        (size_of::<Self>() + self.topic.as_bytes().len() + self.payload.len() + self.properties.len()) as u64
     }
 
     /// Whether its time is over at `now`.

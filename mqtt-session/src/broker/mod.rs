@@ -20,6 +20,7 @@ mod log;
 mod memory;
 mod message;
 mod publish;
+mod reading;
 mod records;
 mod restore;
 mod retained;

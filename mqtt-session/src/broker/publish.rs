@@ -8,7 +8,7 @@
 use super::connection::{Fault, Parked, ParkedPacket, Reply, ack};
 use super::io::{Action, RequestId};
 use super::route::Outgoing;
-use super::{Broker, ConnectionLimits, Decision, DisconnectReason, Event, Request, StoreOp, Verdict};
+use super::{Broker, ConnectionLimits, Decision, DisconnectReason, Event, Message, Request, StoreOp, Verdict};
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::time::Duration;
@@ -209,11 +209,15 @@ impl Broker {
 
     /// Takes a message: routes it, then acknowledges it once its changes are kept [MQTT-4.3.2-4], [MQTT-4.3.3-8].
     fn accept_publish(&mut self, slot: u32, publish: Publish) {
-        if publish.delivery.qos() > QoS::AtMostOnce && !self.has_room_for(&publish) {
-            return self.await_room(slot, publish);
-        }
         let Publish { delivery, retain, topic, payload, properties } = publish;
         let Some(topic) = topic else { return };
+        if delivery.qos() > QoS::AtMostOnce {
+            let bytes = size_of::<Message>() + topic.as_bytes().len() + payload.len() + properties.len();
+            if !self.has_room_for(&topic, bytes as u64) {
+                let publish = Publish { delivery, retain, topic: Some(topic), payload, properties };
+                return self.await_room(slot, publish);
+            }
+        }
         let Some(session) = self.session_of(slot) else { return };
         let publisher = session.name.clone();
         self.note_incoming(slot, delivery);
@@ -246,6 +250,7 @@ impl Broker {
     /// There is no room in memory for a message: nothing more is read from its client until the store has kept what is there,
     /// so that it can leave the memory. If that does not help, the message is not acknowledged, and the client keeps it. Before
     /// 5.0 that ends the connection [3.1.1: MQTT-4.8.0-2].
+    #[cold]
     fn await_room(&mut self, slot: u32, publish: Publish) {
         let connection = self.conn_id(slot);
         let Some(conn) = self.connections.get_mut(slot) else { return };

@@ -217,6 +217,7 @@ impl Broker {
     /// Moves the session's cursors behind all that had been read when the last broker stopped: logs are read in the order of
     /// their messages, all together, so what comes before the last one was. What had been sent and not acknowledged goes
     /// out once more, in its place. `false`: the store has still to give some of it.
+    #[cold]
     pub(super) fn fill_gaps(&mut self, slot: u32) -> bool {
         let Some(session) = self.sessions.get_mut(slot) else { return true };
         let Some(mut gaps) = session.gaps.take() else { return true };
@@ -297,6 +298,7 @@ impl Broker {
 
     /// A message that had been read and was not acknowledged: it goes out once more, in its place. At QoS 1,
     /// whatever its subscription says by now: at QoS 0 nothing is acknowledged, and what went out at QoS 2 was kept.
+    #[cold]
     fn send_anew(&mut self, slot: u32, message_id: MessageId, message: Arc<Message>, places: Places) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let mut head = Head { qos: QoS::AtLeastOnce, ..Head::default() };

@@ -58,8 +58,18 @@ impl Outgoing {
         publisher: Option<Arc<str>>,
         id: MessageId,
     ) -> Self {
-        let images = Default::default();
-        Self { shared, qos, retain, expires_at, publisher, id, on_top: false, kept: None, stored: false, images }
+        Self {
+            shared,
+            qos,
+            retain,
+            expires_at,
+            publisher,
+            id,
+            on_top: false,
+            kept: None,
+            stored: false,
+            images: Default::default(), // large: made in its place
+        }
     }
 
     /// The message as a value that can be kept: copied out of the buffer it came in, once.

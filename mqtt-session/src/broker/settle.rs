@@ -32,19 +32,13 @@ impl Broker {
             gaps.settled.insert((key, at));
         }
         let settled = cursor.acknowledge(at);
-        if settled == cursor.acked {
-            if at > settled {
-                self.store.push(StoreOp::Settled(Some(session.client_id.clone()), log.filter.clone(), at));
-            }
-            return;
+        if settled == cursor.acked && at > settled {
+            self.store.push(StoreOp::Settled(Some(session.client_id.clone()), log.filter.clone(), at));
         }
-        log.move_cursor(cursor.acked, settled);
-        cursor.acked = settled;
-        self.store.push(StoreOp::Cursor(session.client_id.clone(), log.filter.clone(), settled));
-        self.trim_log(key);
+        self.settle_cursor(slot, key);
     }
 
-    /// A cursor passed by entries that nobody is to acknowledge.
+    /// The store and the log hear how far a cursor has come: by what was acknowledged, or by entries that nobody is to acknowledge.
     pub(super) fn settle_cursor(&mut self, slot: u32, key: u32) {
         let Some(session) = self.sessions.get_mut(slot) else { return };
         let (Some(cursor), Some(log)) = (session.cursors.get_mut(&key), self.logs.get_mut(key)) else { return };

@@ -4,7 +4,6 @@
 //! session [MQTT-4.3.3-10]; what waits to be handed out is bounded.
 use super::alias::IncomingAliases;
 use super::connection::Phase;
-use super::store::Waiting;
 use super::{AckToken, Client, Output, ProtocolError, Received, Record, RecordKey, StoreOp, StoreSeq};
 use crate::Instant;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -359,7 +358,7 @@ impl Client {
             }
             // [MQTT-4.3.2-4], [MQTT-4.3.3-8], [MQTT-2.2.1-5]
             if qos2 {
-                self.when_kept(now, Waiting::Ack(Packet::PubRec, id, reason));
+                self.send_kept(now, Packet::PubRec, id, reason);
             } else {
                 self.send_ack(now, Packet::PubAck, id, reason);
             }
@@ -378,7 +377,7 @@ impl Client {
             self.keep(|| StoreOp::Remove(RecordKey::Incoming(ack.id)));
         }
         let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.when_kept(now, Waiting::Ack(Packet::PubComp, ack.id, reason));
+        self.send_kept(now, Packet::PubComp, ack.id, reason);
         Ok(())
     }
 }

@@ -169,7 +169,9 @@ impl Client {
         if let Some(count) = self.inbox.take_dropped() {
             return Some(Output::Event(Event::Dropped { count }));
         }
-        if let Some(batch) = self.store.as_mut().and_then(|store| store.take_batch()) {
+        if let Some(store) = &mut self.store
+            && let Some(batch) = store.take_batch()
+        {
             return Some(Output::Store(batch));
         }
         if !self.tx.is_empty() && !self.writable_reported {
@@ -266,7 +268,9 @@ impl Client {
 
     fn new_token(&mut self) -> Token {
         self.next_token += 1;
-        self.reserve();
+        if self.store.is_some() {
+            self.reserve();
+        }
         Token(self.next_token)
     }
 
@@ -275,6 +279,7 @@ impl Client {
     }
 
     /// Settles a message that is not sent any more.
+    #[cold]
     fn settle_failed(&mut self, now: Instant, token: Token, failure: Failure) {
         self.when_kept(now, Waiting::Failed(token, failure));
     }

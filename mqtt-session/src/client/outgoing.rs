@@ -5,7 +5,6 @@
 use super::alias::Alias;
 use super::connection::Phase;
 use super::flights::{Flight, Outgoing};
-use super::store::Waiting;
 use super::{
     Client, Failure, Message, Outcome, ProtocolError, PublishError, QueuePolicy, Record, RecordKey, SessionLoss,
     StoreOp, StoreSeq, Token,
@@ -153,7 +152,7 @@ impl Client {
         }
         let token = self.new_token();
         let message = Stored::new(now, message);
-        if message.qos > QoS::AtMostOnce {
+        if self.store.is_some() && message.qos > QoS::AtMostOnce {
             self.keep_message(token, &message);
         }
         self.outbox.push_back(token, message);
@@ -411,7 +410,7 @@ impl Client {
                 ReasonCode::PacketIdentifierNotFound
             }
         };
-        self.when_kept(now, Waiting::Ack(Packet::PubRel, ack.id, reason)); // [MQTT-4.3.3-4]
+        self.send_kept(now, Packet::PubRel, ack.id, reason); // [MQTT-4.3.3-4]
         Ok(())
     }
 

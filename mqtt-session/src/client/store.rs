@@ -205,6 +205,11 @@ impl Store {
         }
     }
 
+    #[cold]
+    fn push(&mut self, op: StoreOp) {
+        self.ops.push(op);
+    }
+
     /// The batch that must be kept before what depends on the changes so far.
     fn due(&self) -> StoreSeq {
         StoreSeq(self.handed_out.0 + u64::from(!self.ops.is_empty()))
@@ -306,14 +311,16 @@ impl Client {
         self.pump(now);
     }
 
-    /// Adds a change to the batch, if there is a store.
+    /// Adds a change to the batch, if there is a store. Without one, it costs a comparison.
+    #[inline]
     pub(super) fn keep(&mut self, change: impl FnOnce() -> StoreOp) {
         if let Some(store) = &mut self.store {
-            store.ops.push(change());
+            store.push(change());
         }
     }
 
     /// Keeps a message that was taken on, and reports it then.
+    #[cold]
     pub(super) fn keep_message(&mut self, token: Token, message: &super::outgoing::Stored) {
         let Some(store) = &mut self.store else { return };
         let expires_at = message.expires_at.map(|at| store.wall(at));
@@ -322,7 +329,18 @@ impl Client {
         store.waiting.push_back((due, Waiting::Kept(token)));
     }
 
+    /// Sends an acknowledgment when all changes so far are kept; at once without a store.
+    #[inline]
+    pub(super) fn send_kept(&mut self, now: Instant, packet: fn(Ack) -> Packet, id: PacketId, reason: ReasonCode) {
+        if self.store.is_none() {
+            self.send_ack(now, packet, id, reason);
+        } else {
+            self.when_kept(now, Waiting::Ack(packet, id, reason));
+        }
+    }
+
     /// Does this when all changes so far are kept; at once without a store.
+    #[cold]
     pub(super) fn when_kept(&mut self, now: Instant, waiting: Waiting) {
         match &mut self.store {
             Some(store) if store.due() > store.watermark => {

@@ -236,3 +236,108 @@ fn the_bytes_of_a_connection_are_its_own() {
     assert!(!bench.broker.transmit(new.0).is_empty());
     assert!(bench.broker.transmit(old.0).is_empty());
 }
+
+/// What is on its way is charged until it is written and acknowledged, whatever way it goes.
+#[test]
+fn nothing_is_charged_for_what_is_over() {
+    let mut bench = Bench::new();
+    let clients = ["m0", "m1", "own"].map(|name| bench.connect(persistent(Version::V5, name, 100)).0);
+    for member in &clients[..2] {
+        bench.subscribe(*member, "$share/g/a", QoS::ExactlyOnce);
+    }
+    bench.subscribe(clients[2], "a", QoS::ExactlyOnce);
+    assert_eq!(bench.broker.stats().memory_bytes, 0);
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        bench.set_window(clients[2], Some(3));
+        for _ in 0..3 {
+            bench.inject("a", "some payload", qos);
+        }
+        assert!(bench.broker.stats().memory_bytes > 0, "{qos:?}");
+        bench.set_window(clients[2], Some(7));
+        bench.set_window(clients[2], None);
+        for client in clients {
+            bench.take(client);
+        }
+        assert_eq!(bench.broker.stats().memory_bytes, 0, "{qos:?}");
+    }
+    // A member goes with what it has not acknowledged, and the other one gets it.
+    for _ in 0..4 {
+        bench.inject("a", "x", QoS::AtLeastOnce);
+    }
+    bench.recv_all(clients[0]);
+    bench.cut(clients[0]);
+    for client in &clients[1..] {
+        assert_eq!(bench.take(*client).len(), 4);
+    }
+    assert_eq!((bench.levels(), bench.broker.stats().memory_bytes), ((0, 0, 0), 0));
+    // Bytes that nobody takes any more, and messages of a session that ends.
+    bench.set_window(clients[2], Some(0));
+    for qos in [QoS::AtMostOnce, QoS::AtLeastOnce] {
+        bench.inject("a", "x", qos);
+    }
+    bench.cut(clients[2]);
+    bench.take(clients[1]);
+    bench.sleep(Duration::from_secs(100));
+    bench.take(clients[1]);
+    assert_eq!((bench.levels(), bench.broker.stats().memory_bytes), ((0, 0, 0), 0));
+}
+
+/// Where a quarter of the memory is on its way, each client gets one message at a time.
+#[test]
+fn when_much_is_on_its_way_clients_get_one_message_at_a_time() {
+    let payload = "x".repeat(900);
+    let share = cost("a", &payload) - 1;
+    for (memory, each) in [(4 * share + 3, 1), (u64::MAX, 3)] {
+        let mut bench = Bench::with(|config| config.max_memory_bytes = memory);
+        let (one, two, busy) = (bench.v5("one"), bench.v5("two"), bench.v5("busy"));
+        // The third one has a byte in its socket's queue already.
+        bench.set_window(busy, Some(1));
+        bench.send(busy, Packet::PingReq);
+        for client in [one, two, busy] {
+            bench.send(
+                client,
+                Subscribe {
+                    id: pid(1),
+                    filters: vec![(filter("a"), QoS::AtLeastOnce.into())],
+                    properties: Properties::new(),
+                },
+            );
+        }
+        bench.recv_all(one);
+        bench.recv_all(two);
+        for _ in 0..3 {
+            bench.inject("a", &payload, QoS::AtLeastOnce);
+        }
+        assert_eq!(bench.recv_all(one).len(), each);
+        assert_eq!(bench.recv_all(two).len(), each);
+        let busy_has = if each == 1 { 0 } else { 3 };
+        assert_eq!(bench.broker.stats().inflight, (2 * each + busy_has) as u64);
+        if each == 1 {
+            bench.send(one, Packet::PubAck(ack(1)));
+            assert_eq!(bench.recv_all(one).len(), 1, "the next one");
+        }
+    }
+}
+
+/// [MQTT-3.3.1-12], [MQTT-3.3.1-13] Of a shared subscription each member has its own.
+#[test]
+fn a_member_gets_the_retain_flag_that_it_wants() {
+    let mut bench = Bench::new();
+    let publisher = bench.v5("p");
+    let wishes = [true, false];
+    let members = wishes.map(|wish| {
+        let member = bench.v5(if wish { "keeps" } else { "clears" });
+        let mut options = SubscriptionOptions::from(QoS::AtMostOnce);
+        options.retain_as_published = wish;
+        bench.subscribe(member, "$share/g/a", options);
+        member
+    });
+    for retain in [true, false] {
+        for _ in 0..2 {
+            bench.send(publisher, Publish { retain, ..message("a", "x", QoS::AtMostOnce) });
+        }
+        for (member, wish) in members.into_iter().zip(wishes) {
+            assert_eq!(bench.recv_publish(member).retain, retain && wish);
+        }
+    }
+}

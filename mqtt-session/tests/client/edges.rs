@@ -411,3 +411,55 @@ fn errors_say_what_was_wrong_with_a_packet() {
     let bad = detail(&[0xD0, 1, 0]);
     assert_ne!(bad, detail(&[0xC0, 0]), "the one is malformed, the other a packet of clients");
 }
+
+/// [MQTT-4.3.3-11] The Server's session may be ours or not: PUBREL of an identifier that we knew is answered as known.
+#[test]
+fn pubrel_in_a_doubtful_session_finds_its_identifier() {
+    let mut net = Net::new(config());
+    net.go_online(false, &[]);
+    net.send(incoming("t", "x", qos2(9)));
+    assert_eq!(net.messages().len(), 1);
+    assert!(matches!(net.sent_one(), Packet::PubRec(_)));
+    // CONNACK of the next connection is lost.
+    net.lose();
+    net.client.connect(net.now);
+    net.accept();
+    net.lose();
+    net.go_online(true, &[]);
+    net.sent();
+    net.send(Packet::PubRel(ack(pid(9))));
+    assert_eq!(net.sent(), [Packet::PubComp(ack(pid(9)))]);
+    net.send(Packet::PubRel(ack(pid(9))));
+    assert_eq!(net.sent(), [Packet::PubComp(ack_with(pid(9), ReasonCode::PacketIdentifierNotFound))]);
+}
+
+/// The end of a subscription that nobody has confirmed belongs to the session: waiting, on its way, or both; not if it was made again.
+#[test]
+fn an_exported_session_knows_what_is_to_be_unsubscribed() {
+    let unsubscribe = |net: &mut Net, name: &str| {
+        net.client.unsubscribe(net.now, vec![filter(name)]).unwrap();
+        net.run();
+    };
+    let unwanted = |net: &Net| net.client.export(net.now).unsubscribe;
+    let mut net = Net::online_with(config());
+    for name in ["a", "b", "c"] {
+        net.subscribe(name, QoS::AtMostOnce);
+    }
+    net.grant();
+    assert!(unwanted(&net).is_empty());
+    unsubscribe(&mut net, "b");
+    assert_eq!(unwanted(&net), [filter("b")], "on its way");
+    net.lose();
+    assert_eq!(unwanted(&net), [filter("b")], "it waits again");
+    unsubscribe(&mut net, "a");
+    assert_eq!(unwanted(&net), [filter("a"), filter("b")]);
+    net.subscribe("b", QoS::AtLeastOnce);
+    assert_eq!(unwanted(&net), [filter("a")], "it is wanted again");
+    // Wanted again before the answer to UNSUBSCRIBE came.
+    let mut net = Net::online_with(config());
+    net.subscribe("a", QoS::AtMostOnce);
+    net.grant();
+    unsubscribe(&mut net, "a");
+    net.subscribe("a", QoS::AtMostOnce);
+    assert!(unwanted(&net).is_empty());
+}

@@ -8,6 +8,7 @@ mod flows;
 mod keep_alive;
 mod publish;
 mod receive;
+mod restarts;
 mod robust;
 mod session;
 mod store;

@@ -413,7 +413,7 @@ impl Judge<'_> {
                 }
                 let count = diary.got.iter().filter(|got| got.name == *name && !got.retain).count();
                 let late = &self.history.dropped_late;
-                let is_full = late.contains_key(&format!("client-{client}")); // of memory, where a session is not to last
+                let is_full = late.contains_key(&format!("client-{client}")); // where memory is short, what waits for one connection gives way
                 if count == 0 && best > Some(QoS::AtMostOnce) && !is_full {
                     let what = format!(
                         "client {client} has a subscription for {}, and {} did not come",

@@ -26,6 +26,9 @@ const ALLOWED: [(&str, &[&str]); 3] =
 /// The one crate that composes adapters.
 const COMPOSER: &str = "zanzara";
 
+/// Pipes of bytes, with their level: without IO, so that every runtime's adapter can stand on them, and on each other.
+const PIPES: [(&str, u8); 3] = [("mqtt-tls", 0), ("mqtt-ws", 0), ("mqtt-pipes", 1)];
+
 /// Reads the workspace's crates from `cargo metadata`.
 pub(super) fn graph() -> Result<Vec<Member>> {
     let mut cargo = run::cargo();
@@ -84,9 +87,11 @@ fn broken(
         return (!is_free && !allowed.contains(&other))
             .then_some("a pure crate names only what is listed in xtask's tidy/deps.rs");
     }
+    let level = |name: &str| PIPES.iter().find(|pipe| pipe.0 == name).map(|pipe| pipe.1);
+    let is_below = level(other).is_some_and(|below| level(&member.name).is_none_or(|above| below < above));
     // Tests and examples may show how adapters go together.
-    if is_adapter(member) && adapters.contains(other) && member.name != COMPOSER && !dependency.dev {
-        return Some("adapters know nothing of each other; `zanzara` composes them");
+    if is_adapter(member) && adapters.contains(other) && member.name != COMPOSER && !dependency.dev && !is_below {
+        return Some("adapters know nothing of each other, pipes apart; `zanzara` composes them");
     }
     let is_tool = |name: &str| names.contains(name) && !adapters.contains(name) && !PURE.contains(&name);
     (is_adapter(member) && is_tool(other)).then_some("tools and benches stand above the adapters")
@@ -108,6 +113,9 @@ mod tests {
             empty("mqtt-session", "mqtt-session/Cargo.toml"),
             empty("mqtt-tokio", "adapters/tokio/Cargo.toml"),
             empty("mqtt-tls", "adapters/tls/Cargo.toml"),
+            empty("mqtt-ws", "adapters/ws/Cargo.toml"),
+            empty("mqtt-pipes", "adapters/pipes/Cargo.toml"),
+            empty("mqtt-store-fjall", "adapters/store-fjall/Cargo.toml"),
             empty("zanzara", "adapters/zanzara/Cargo.toml"),
             empty("xtask", "xtask/Cargo.toml"),
         ];
@@ -130,8 +138,12 @@ mod tests {
 
     #[test]
     fn only_zanzara_composes_adapters() {
-        assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "mqtt-tls", false), 1);
-        assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "mqtt-tls", true), 0);
+        assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "mqtt-store-fjall", false), 1);
+        assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "mqtt-pipes", false), 0);
+        assert_eq!(findings(("mqtt-pipes", "adapters/pipes/Cargo.toml"), "mqtt-tls", false), 0);
+        assert_eq!(findings(("mqtt-tls", "adapters/tls/Cargo.toml"), "mqtt-pipes", false), 1);
+        assert_eq!(findings(("mqtt-ws", "adapters/ws/Cargo.toml"), "mqtt-tls", false), 1);
+        assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "mqtt-store-fjall", true), 0);
         assert_eq!(findings(("zanzara", "adapters/zanzara/Cargo.toml"), "mqtt-tls", false), 0);
         assert_eq!(findings(("zanzara", "adapters/zanzara/Cargo.toml"), "xtask", true), 1);
         assert_eq!(findings(("mqtt-tokio", "adapters/tokio/Cargo.toml"), "tokio", false), 0);

@@ -11,6 +11,7 @@ use mqtt_session::broker::{
     Completion, Contents, MemoryStore, Message, MessageId, Position, SessionRecord, StoreBatch, StoreOp, StoreSeq,
 };
 use mqtt_session::{Instant, UnixTime};
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -244,4 +245,42 @@ fn a_long_log_is_swept_with_the_commits_that_follow() {
     assert!((2..10).contains(&commits), "{commits}");
     let left: Vec<_> = disk.records.keys().filter_map(|(table, key)| Key::decode(*table, key)).collect();
     assert_eq!(left, [Key::Counters]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever fails in between, and whether it was kept all the same: once a batch is reported as stored, everything up to it is there.
+    #[test]
+    fn whatever_fails_nothing_is_missing_in_the_end(
+        batches in mqtt_store_contract::histories(),
+        faults in prop::collection::vec((prop::bool::weighted(0.3), any::<bool>(), any::<bool>()), 30),
+    ) {
+        let (mut committer, mut model) = (committer(Durability::Disk), MemoryStore::new());
+        let last = batches.len();
+        for (number, (batch, (full, unsure, gone))) in (1..).zip(batches.into_iter().zip(faults)) {
+            model.apply(&batch);
+            let full = full && number < last;
+            let disk = &mut committer.ledger.records.disk;
+            (disk.full, disk.unsure, disk.gone) = (full, unsure, full && gone);
+            let mut answers = Vec::new();
+            committer.group(vec![batch], &mut |answer| answers.push(answer));
+            let stored = matches!(answers[..], [Completion::Stored { .. }]);
+            prop_assert_eq!(stored, !full);
+            if stored {
+                let (contents, report) = committer.ledger.records.disk.contents();
+                prop_assert_eq!(report.lost, []);
+                prop_assert_eq!(contents, model.contents());
+            }
+        }
+        // No message is left that nobody refers to, and none is missing.
+        while !committer.ledger.unswept.is_empty() {
+            committer.go_on(&mut |_| {});
+        }
+        let disk = &committer.ledger.records.disk;
+        let keys: Vec<_> = disk.records.keys().filter_map(|(table, key)| Key::decode(*table, key)).collect();
+        let messages = keys.iter().filter(|key| matches!(key, Key::Message(_))).count();
+        model.collect();
+        prop_assert_eq!(messages, model.messages());
+    }
 }

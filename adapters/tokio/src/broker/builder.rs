@@ -3,10 +3,13 @@
 //! Invariant: an address is bound before anything runs, so a broker that started is reachable.
 use super::commands::{Command, MAILBOX};
 use super::handle::ShardHandle;
+use super::listener::Bound;
 use super::shard::{Clock, Setup};
-use super::{Authentication, BrokerHandle, Config, Contents, Endpoint, Hooks, StartError, Store, listener, shard};
+use super::{Authentication, BrokerHandle, Config, Contents, Hooks, PortSettings, StartError, Store, listener, shard};
+use mqtt_pipes::Port;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::sync::{mpsc, watch};
 
 /// Where a broker begins: [`Broker::builder`].
@@ -20,11 +23,18 @@ impl Broker {
     }
 }
 
+/// Where to listen.
+#[derive(Debug)]
+enum Listen {
+    Url(String),
+    Port(PortSettings),
+}
+
 /// A broker that is about to start.
 #[must_use = "a builder does nothing until `start`"]
 pub struct Builder {
     config: Config,
-    listen: Vec<String>,
+    listen: Vec<Listen>,
     hooks: Option<Arc<dyn Hooks>>,
     shards: usize,
     seed: Option<[u8; 32]>,
@@ -32,10 +42,17 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Listens at this URL as well, `mqtt://127.0.0.1:1883` for example (see [`Endpoint`]). A broker without any
+    /// Listens at this URL as well, `mqtt://127.0.0.1:1883` for example (see [`Endpoint`](super::Endpoint)). A broker without any
     /// serves its embedder alone.
     pub fn listen(mut self, url: impl Into<String>) -> Self {
-        self.listen.push(url.into());
+        self.listen.push(Listen::Url(url.into()));
+        self
+    }
+
+    /// Listens there as well, with what a URL does not say: certificates, the paths and origins of WebSockets, proxies that
+    /// are trusted.
+    pub fn listen_on(mut self, port: PortSettings) -> Self {
+        self.listen.push(Listen::Port(port));
         self
     }
 
@@ -77,14 +94,25 @@ impl Builder {
         if self.config.authentication == Authentication::Request && self.hooks.is_none() {
             return Err(StartError::NoHooks);
         }
-        let mut listeners = Vec::new();
-        for url in &self.listen {
-            listeners.extend(listener::bind(&url.parse::<Endpoint>()?).await?);
+        let (mut ports, mut listeners) = (Vec::new(), Vec::new());
+        for listen in self.listen {
+            let settings = match listen {
+                Listen::Url(url) => PortSettings::new(url.parse()?),
+                Listen::Port(settings) => settings,
+            };
+            let endpoint = settings.endpoint.to_string();
+            let opened = Port::open(settings);
+            let (port, loaded) = opened.map_err(|source| StartError::Port { endpoint: endpoint.clone(), source })?;
+            let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            if loaded.and_then(|loaded| loaded.not_after).is_some_and(|end| end < unix) {
+                tracing::warn!(listener = endpoint, "the certificate has expired: clients will refuse it");
+            }
+            let port = Arc::new(port);
+            listeners.extend(listener::bind(&port).await?);
+            ports.push(port);
         }
-        let mut addresses = Vec::new();
-        for listener in &listeners {
-            addresses.push(listener.local_addr().map_err(StartError::Thread)?);
-        }
+        let addresses: Vec<_> = listeners.iter().filter_map(Bound::address).collect();
+        let endpoints: Vec<_> = listeners.iter().map(|listener| listener.endpoint.clone()).collect();
 
         let config = Arc::new(self.config);
         let clock = Clock::start();
@@ -101,7 +129,7 @@ impl Builder {
             seed[0] ^= u8::try_from(index).unwrap_or(u8::MAX); // shards must not assign the same identifiers
             let mut own = Vec::new();
             for listener in &listeners {
-                own.push(listener.try_clone().map_err(StartError::Thread)?);
+                own.push(listener.share().map_err(StartError::Thread)?);
             }
             let setup = Setup {
                 index,
@@ -119,7 +147,13 @@ impl Builder {
             shard::start(setup, end)?;
             shards.push(ShardHandle { mailbox, ended });
         }
-        Ok(BrokerHandle { shards: shards.into(), addresses: addresses.into(), clock })
+        Ok(BrokerHandle {
+            shards: shards.into(),
+            addresses: addresses.into(),
+            endpoints: endpoints.into(),
+            ports: ports.into(),
+            clock,
+        })
     }
 }
 

@@ -3,11 +3,12 @@
 //! Invariant: the mailbox is bounded; whoever sends waits for room.
 use super::handle::LocalMessage;
 use super::shard::Shard;
+use crate::stream::Detached;
 use bytes::BytesMut;
+use mqtt_pipes::ServerPipe;
 use mqtt_session::Instant;
-use mqtt_session::broker::{Completion, Event, LocalId, Message, Stats};
+use mqtt_session::broker::{Completion, Event, LocalId, Message, Peer, Stats};
 use mqtt_session::proto::{ClientId, Connect, ReasonCode, SubscriptionOptions, TopicFilter};
-use std::net::{SocketAddr, TcpStream};
 use std::task::{Context, Poll};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,7 +18,6 @@ pub(super) const MAILBOX: usize = 1024;
 const COMMANDS_PER_TURN: usize = 256;
 
 /// One command.
-#[derive(Debug)]
 pub(super) enum Command {
     /// A connection that another shard accepted; its client identifier belongs here.
     Adopt(Box<Adopted>),
@@ -45,10 +45,10 @@ pub(super) enum Command {
 }
 
 /// A connection on its way to its shard.
-#[derive(Debug)]
 pub(super) struct Adopted {
-    pub(super) stream: TcpStream,
-    pub(super) address: SocketAddr,
+    pub(super) stream: Detached,
+    pub(super) pipe: Option<Box<ServerPipe>>,
+    pub(super) peer: Peer,
     pub(super) connect: Connect,
     /// What came behind CONNECT.
     pub(super) rest: BytesMut,

@@ -1,6 +1,6 @@
 //! What can go wrong around a broker; every message says what to do.
-use super::EndpointError;
-use std::{fmt, io, net::SocketAddr};
+use super::{EndpointError, SetupError};
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
 /// Why a broker did not start.
 #[derive(Debug)]
@@ -21,6 +21,20 @@ pub enum StartError {
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file cannot be bound.
+    BindPath {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What an address is to be served with cannot be used: certificates, say.
+    Port {
+        /// The address.
+        endpoint: String,
+        /// What is wrong.
+        source: SetupError,
     },
     /// More than one shard was asked for: messages do not travel between shards yet.
     Shards(usize),
@@ -52,6 +66,15 @@ impl fmt::Display for StartError {
                     _ => write!(f, "choose another address"),
                 }
             }
+            Self::BindPath { path, source } => {
+                write!(f, "cannot listen on {}: {source}; ", path.display())?;
+                match source.kind() {
+                    io::ErrorKind::AddrInUse => f.write_str("another process serves this file, or it is none of ours"),
+                    io::ErrorKind::NotFound => f.write_str("make its folder first"),
+                    _ => f.write_str("choose another file"),
+                }
+            }
+            Self::Port { endpoint, source } => write!(f, "{endpoint}: {source}"),
             Self::Shards(shards) => {
                 write!(f, "{shards} shards were asked for, but only 1 is possible until messages travel between shards")
             }
@@ -65,7 +88,11 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Endpoint(error) => Some(error),
-            Self::Resolve { source, .. } | Self::Bind { source, .. } | Self::Thread(source) => Some(source),
+            Self::Resolve { source, .. }
+            | Self::Bind { source, .. }
+            | Self::BindPath { source, .. }
+            | Self::Thread(source) => Some(source),
+            Self::Port { source, .. } => Some(source),
             Self::Shards(_) | Self::NoHooks => None,
         }
     }

@@ -2,10 +2,11 @@
 //!
 //! Invariant: every queue towards the embedder is bounded; one that is full costs it messages, which are counted, and
 //! never slows the broker.
-use super::Stopped;
 use super::commands::Command;
 use super::shard::Clock;
+use super::{CertificateError, Endpoint, LoadedCertificates, Stopped};
 use futures_core::Stream;
+use mqtt_pipes::Port;
 use mqtt_session::broker::{Event, LocalId, Message, Stats};
 use mqtt_session::proto::{ClientId, ReasonCode, SubscriptionOptions, TopicFilter};
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ const LOCAL_QUEUE: usize = 4096;
 pub struct BrokerHandle {
     pub(super) shards: Arc<[ShardHandle]>,
     pub(super) addresses: Arc<[SocketAddr]>,
+    pub(super) endpoints: Arc<[Endpoint]>,
+    pub(super) ports: Arc<[Arc<Port>]>,
     pub(super) clock: Clock,
 }
 
@@ -39,6 +42,19 @@ impl BrokerHandle {
     /// The addresses that it listens on, with the ports that the system chose for port 0.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Everything that it listens on, as URLs with the addresses that it really has.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Reads certificates, keys and the authorities of clients again, of every port with TLS. Connections that are there stay;
+    /// those to come are served with the new ones, or with the old ones where something is wrong with the new. It reads files,
+    /// so call it where a moment's wait does no harm.
+    pub fn reload_certificates(&self) -> Vec<Reloaded> {
+        let reload = |port: &Arc<Port>| Some(Reloaded { endpoint: port.endpoint().clone(), result: port.reload()? });
+        self.ports.iter().filter_map(reload).collect()
     }
 
     /// The broker's clock, for [`Message::expires_at`].
@@ -129,6 +145,15 @@ impl BrokerHandle {
         self.send(command(reply)).await?;
         answer.await.map_err(|_| Stopped)
     }
+}
+
+/// What became of the certificates of one port.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The port, as it was configured.
+    pub endpoint: Endpoint,
+    /// What is in use now, or why the old ones still are.
+    pub result: Result<LoadedCertificates, CertificateError>,
 }
 
 /// A message for a [`Subscription`].

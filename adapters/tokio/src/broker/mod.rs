@@ -1,4 +1,4 @@
-//! A broker on TCP: [`Broker::builder`] starts it, a [`BrokerHandle`] talks to it.
+//! A broker on TCP, TLS, WebSocket and local sockets: [`Broker::builder`] starts it, a [`BrokerHandle`] talks to it.
 //!
 //! Each shard is a thread with a current-thread runtime of its own, which owns one broker machine, the sockets of its
 //! connections and everything else it touches. One task drives them all: it serves the sockets that woke it, each for
@@ -23,7 +23,6 @@
 mod builder;
 mod commands;
 mod deadlines;
-mod endpoint;
 mod error;
 mod greet;
 mod handle;
@@ -38,10 +37,16 @@ mod socket;
 mod store;
 
 pub use builder::{Broker, Builder};
-pub use endpoint::{Endpoint, EndpointError};
 pub use error::{StartError, Stopped};
-pub use handle::{BrokerHandle, Events, LocalMessage, Subscription};
+pub use handle::{BrokerHandle, Events, LocalMessage, Reloaded, Subscription};
 pub use hooks::{Authorize, HookFuture, Hooks};
+pub use mqtt_pipes::tls::{
+    ClientCertificates, Files, IdentityFrom, LoadError as CertificateError, Loaded as LoadedCertificates,
+};
+pub use mqtt_pipes::ws::ServerConfig as WebSocketConfig;
+pub use mqtt_pipes::{
+    Endpoint, EndpointError, Network, NetworkError, Port, PortSettings, Scheme, ServerTls, SetupError,
+};
 pub use mqtt_session::broker::{
     Access, Action, AuthOutcome, AuthStage, Authenticate, Authentication, Completion, Config, ConnectionLimits,
     Contents, Decision, DisconnectReason, DropReason, Event, EventMask, Features, Grant, LoadRequest, Loaded, LogEntry,

@@ -100,7 +100,10 @@ impl Shard {
             }
         }
         if matches!(socket.stage, Stage::Ending(_)) {
-            self.close(key, now, true);
+            match socket.io.finish() {
+                Ok(false) => socket.blocked = true,
+                flushed => self.close(key, now, flushed.is_ok()),
+            }
         }
     }
 

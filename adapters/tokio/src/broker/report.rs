@@ -2,10 +2,11 @@
 //!
 //! Invariant: each kind of line is written at most [`LINES`] times a second; what was left out is counted in a line of
 //! its own.
+use crate::stream::Origin;
 use mqtt_session::Instant;
 use mqtt_session::broker::{DisconnectReason, DropReason, Event};
-use mqtt_session::proto::{DecodeError, ReasonCode};
-use std::net::SocketAddr;
+use mqtt_session::proto::ReasonCode;
+use std::fmt;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -86,17 +87,17 @@ impl Reporter {
         }
     }
 
-    /// A connection that was closed because its CONNECT is none.
-    pub(super) fn refused(&mut self, now: Instant, address: SocketAddr, error: &DecodeError) {
+    /// A connection that was closed because its CONNECT is none, or what should carry it.
+    pub(super) fn refused(&mut self, now: Instant, origin: Origin, error: &dyn fmt::Display) {
         if self.rate.allow(now, Kind::Refused) {
-            tracing::warn!(%address, %error, "connection refused");
+            tracing::warn!(address = %origin, %error, "connection refused");
         }
     }
 
     /// A connection that was closed because no CONNECT came.
-    pub(super) fn silent(&mut self, now: Instant, address: SocketAddr) {
+    pub(super) fn silent(&mut self, now: Instant, origin: Origin) {
         if self.rate.allow(now, Kind::Refused) {
-            tracing::info!(%address, "connection closed: no CONNECT within the connect timeout");
+            tracing::info!(address = %origin, "connection closed: no CONNECT within the connect timeout");
         }
     }
 

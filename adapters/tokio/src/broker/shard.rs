@@ -3,6 +3,7 @@
 //! Invariant: nothing here is shared; other threads reach it through its mailbox.
 use super::commands::Command;
 use super::deadlines::{Deadlines, Token};
+use super::listener::{Bound, Listener};
 use super::memory::Meter;
 use super::outputs::Locals;
 use super::ready::{Bell, ReadyQueue};
@@ -19,7 +20,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Sleep;
 
@@ -56,7 +56,7 @@ pub(super) struct Setup {
     pub(super) config: Arc<Config>,
     pub(super) clock: Clock,
     pub(super) seed: [u8; 32],
-    pub(super) listeners: Vec<std::net::TcpListener>,
+    pub(super) listeners: Vec<Bound>,
     pub(super) inbox: mpsc::Receiver<Command>,
     /// The mailboxes of all shards; weak, so that they end when no [`BrokerHandle`](super::BrokerHandle) is left.
     pub(super) peers: Arc<[mpsc::WeakSender<Command>]>,
@@ -95,7 +95,7 @@ pub(super) struct Shard {
     pub(super) machine: Machine,
     pub(super) sockets: Sockets,
     /// Listening sockets with their wakers. Their keys count down from `u32::MAX`.
-    pub(super) listeners: Vec<(TcpListener, Waker)>,
+    pub(super) listeners: Vec<(Listener, Waker)>,
     /// When to accept again, after the system ran out of something.
     pub(super) accept_again: Option<Instant>,
     pub(super) greetings: Deadlines,
@@ -147,7 +147,7 @@ impl Shard {
         let wall = UnixTime::from_millis(u64::try_from(unix.as_millis()).unwrap_or(u64::MAX));
         let mut own = Vec::new();
         for (key, listener) in (0..=u32::MAX).rev().zip(listeners) {
-            own.push((TcpListener::from_std(listener)?, Bell::waker(key, &ready)));
+            own.push((listener.serve()?, Bell::waker(key, &ready)));
         }
         let (done, kept) = mpsc::unbounded_channel();
         let (store, machine) = match store {
@@ -237,6 +237,10 @@ impl Shard {
         }
         let Some(socket) = self.sockets.get(key) else { return };
         let blocked = mem::take(&mut socket.blocked);
+        if socket.io.flush().is_err() {
+            self.close(key, now, false);
+            return;
+        }
         match socket.stage {
             Stage::Greeting(_) => self.greet(key, now),
             Stage::Open(conn) => {
@@ -253,7 +257,7 @@ impl Shard {
             Stage::Lingering => match socket.io.receive(&mut self.buffer, BytesMut::clear) {
                 Received::All => {}
                 Received::More => self.again.push(key),
-                Received::Closed => drop(self.sockets.remove(key)),
+                Received::Closed => self.sockets.remove(key),
             },
         }
     }
@@ -284,18 +288,24 @@ impl Shard {
         match received {
             Received::All => {}
             Received::More => self.again.push(key),
-            Received::Closed => self.close(key, now, false),
+            Received::Closed => {
+                if let Some(error) = &io.failure {
+                    tracing::debug!(%error, "a connection is closed");
+                }
+                let linger = io.failure.is_some(); // the peer is told
+                self.close(key, now, linger);
+            }
         }
     }
 
     /// Begins to end a connection, as the machine asked.
     pub(super) fn end(&mut self, conn: ConnId, now: Instant) {
         let Some(key) = self.sockets.key_of(conn) else { return };
-        if self.machine.transmit(conn).is_empty() {
+        let Some(socket) = self.sockets.get(key) else { return };
+        if self.machine.transmit(conn).is_empty() && socket.io.pipe.is_none() {
             self.close(key, now, false);
             return;
         }
-        let Some(socket) = self.sockets.get(key) else { return };
         socket.stage = Stage::Ending(conn);
         let token = Token { key, serial: socket.serial };
         let sockets = &self.sockets;

@@ -4,16 +4,16 @@
 //! an idle socket holds no buffer beyond an incomplete packet.
 use super::deadlines::Token;
 use super::ready::{Bell, ReadyQueue};
+use crate::stream::{Origin, Stream};
 use bytes::{BufMut, BytesMut};
+use mqtt_pipes::{PipeError, ServerPipe};
 use mqtt_session::TxQueue;
 use mqtt_session::broker::{ConnId, Greeting};
 use slab::Slab;
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 /// Bytes that one connection may bring in one turn of the driver: enough to spread the system calls over hundreds of
 /// packets, little enough for the caches and for fairness.
@@ -27,7 +27,7 @@ const SLICES: usize = 64;
 /// What a socket is doing.
 pub(super) enum Stage {
     /// Waiting for CONNECT.
-    Greeting(Box<(Greeting, SocketAddr)>),
+    Greeting(Box<(Greeting, Origin)>),
     /// Served by the machine.
     Open(ConnId),
     /// The machine is done with it, but for bytes that are still to be written.
@@ -51,8 +51,12 @@ pub(super) struct Socket {
 
 /// The stream of a socket, and what came without being a whole packet.
 pub(super) struct Io {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) partial: BytesMut,
+    /// What lies between the socket and MQTT; `None` if that is nothing.
+    pub(super) pipe: Option<Box<ServerPipe>>,
+    /// What the peer did wrong in the pipe.
+    pub(super) failure: Option<PipeError>,
     waker: Waker,
 }
 
@@ -71,6 +75,9 @@ impl Io {
     /// Reads once, at most [`READ_SIZE`] bytes, behind what is left of earlier input, and gives all of it to `take`,
     /// which leaves what it cannot use yet. `shared` is the shard's buffer.
     pub(super) fn receive(&mut self, shared: &mut BytesMut, take: impl FnOnce(&mut BytesMut)) -> Received {
+        if self.pipe.is_some() {
+            return self.receive_through(shared, take);
+        }
         let own = self.partial.len() > SHARED_UP_TO;
         if !own {
             shared.clear();
@@ -95,8 +102,88 @@ impl Io {
             return Received::More;
         }
         // A short read has emptied the socket: forget its readiness, which spares a read in vain.
-        let _ = self.stream.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+        self.stream.forget(Interest::READABLE);
         self.listen()
+    }
+
+    /// [`Io::receive`] through the pipe. What it answers by itself is written, too.
+    fn receive_through(&mut self, shared: &mut BytesMut, take: impl FnOnce(&mut BytesMut)) -> Received {
+        let Some(pipe) = &mut self.pipe else { return Received::All };
+        if pipe.stage() == mqtt_pipes::Stage::Closed {
+            return Received::Closed;
+        }
+        shared.clear();
+        shared.reserve(READ_SIZE);
+        let full = match self.stream.try_read_buf(&mut shared.limit(READ_SIZE)) {
+            Ok(0) => return Received::Closed,
+            Ok(bytes) => bytes == READ_SIZE,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return self.listen(),
+            Err(_) => return Received::Closed,
+        };
+        self.failure = pipe.handle_input(shared, &mut self.partial).err();
+        shared.clear();
+        let over = pipe.stage() == mqtt_pipes::Stage::Closed;
+        let taken = !self.partial.is_empty();
+        if taken {
+            take(&mut self.partial);
+            if self.partial.is_empty() {
+                self.partial = BytesMut::new();
+            }
+        }
+        match self.flush() {
+            Err(_) => Received::Closed,
+            // What came in front of the end is served first.
+            Ok(_) if over => {
+                if taken {
+                    Received::More
+                } else {
+                    Received::Closed
+                }
+            }
+            Ok(_) if full => Received::More,
+            Ok(_) => {
+                self.stream.forget(Interest::READABLE);
+                self.listen()
+            }
+        }
+    }
+
+    /// Writes what the pipe has to send; `false`: the socket is full, and the waker rings when there is room.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        let Some(pipe) = &mut self.pipe else { return Ok(true) };
+        while !pipe.transmit().is_empty() {
+            match self.stream.try_write(pipe.transmit()) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => pipe.transmitted(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    match self.stream.poll_write_ready(&mut Context::from_waker(&self.waker)) {
+                        Poll::Pending => return Ok(false),
+                        Poll::Ready(ready) => ready?,
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes `bytes` at once, as far as the socket takes them: the last words on a connection that hardly had any.
+    pub(super) fn say(&mut self, bytes: &[u8]) {
+        match &mut self.pipe {
+            Some(pipe) => {
+                pipe.write(&[bytes]);
+                let _ = self.flush();
+            }
+            None => _ = self.stream.try_write(bytes),
+        }
+    }
+
+    /// Says good-bye in the pipe; `false`: the socket is full, and the waker rings when there is room.
+    pub(super) fn finish(&mut self) -> io::Result<bool> {
+        if let Some(pipe) = &mut self.pipe {
+            pipe.close();
+        }
+        self.flush()
     }
 
     /// Has the waker ring when there is something to read.
@@ -108,7 +195,10 @@ impl Io {
     }
 
     /// Writes the chunks of `queue` once. `WouldBlock`: nothing was written, and the waker rings when there is room.
-    pub(super) fn write(&self, queue: &TxQueue) -> io::Result<usize> {
+    pub(super) fn write(&mut self, queue: &TxQueue) -> io::Result<usize> {
+        if self.pipe.is_some() {
+            return self.write_through(queue);
+        }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
         let mut bytes = 0;
@@ -126,8 +216,7 @@ impl Io {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     if written < bytes {
-                        // As for a short read.
-                        let _ = self.stream.try_io(Interest::WRITABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+                        self.stream.forget(Interest::WRITABLE);
                     }
                     return Ok(written);
                 }
@@ -142,10 +231,35 @@ impl Io {
         }
     }
 
-    /// Tells the peer that nothing more comes.
-    pub(super) fn shut(&self) {
-        // An error means that the connection is gone already.
-        let _ = socket2::SockRef::from(&self.stream).shutdown(Shutdown::Write);
+    /// [`Io::write`] through the pipe: what it takes is written as soon as the socket lets it.
+    fn write_through(&mut self, queue: &TxQueue) -> io::Result<usize> {
+        let mut chunks = [&[][..]; SLICES];
+        let mut count = 0;
+        for (slot, chunk) in chunks.iter_mut().zip(queue.chunks()) {
+            *slot = chunk;
+            count += 1;
+        }
+        loop {
+            let Some(pipe) = &mut self.pipe else { return Err(ErrorKind::BrokenPipe.into()) };
+            let taken = pipe.write(&chunks[..count]);
+            let flushed = self.flush()?;
+            if taken > 0 {
+                return Ok(taken);
+            }
+            if !flushed {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            if self.pipe.as_ref().is_none_or(|pipe| pipe.room() == 0) {
+                return Err(ErrorKind::BrokenPipe.into()); // it is closed
+            }
+        }
+    }
+
+    /// Tells the peer that nothing more comes, and forgets the pipe.
+    pub(super) fn shut(&mut self) {
+        let _ = self.finish(); // whoever does not take it now is not told
+        self.pipe = None;
+        self.stream.shut();
     }
 }
 
@@ -169,13 +283,13 @@ impl Sockets {
     }
 
     /// Adds a socket.
-    pub(super) fn insert(&mut self, stream: TcpStream, stage: Stage) -> Token {
+    pub(super) fn insert(&mut self, stream: Stream, pipe: Option<Box<ServerPipe>>, stage: Stage) -> Token {
         self.serial = self.serial.wrapping_add(1);
         let entry = self.slab.vacant_entry();
         let token = Token { key: u32::try_from(entry.key()).expect("fewer sockets than 2^32"), serial: self.serial };
         let waker = Bell::waker(token.key, &self.ready);
         entry.insert(Socket {
-            io: Io { stream, partial: BytesMut::new(), waker },
+            io: Io { stream, partial: BytesMut::new(), pipe, failure: None, waker },
             stage,
             serial: token.serial,
             blocked: false,
@@ -213,8 +327,16 @@ impl Sockets {
         self.slab.get(token.key as usize).filter(|socket| socket.serial == token.serial)
     }
 
-    pub(super) fn remove(&mut self, key: u32) -> Option<Socket> {
+    /// Takes a socket out, to be served elsewhere.
+    pub(super) fn take(&mut self, key: u32) -> Option<Socket> {
         self.slab.try_remove(key as usize)
+    }
+
+    /// Closes a socket. Its pipe says good-bye, if the network takes it at once.
+    pub(super) fn remove(&mut self, key: u32) {
+        if let Some(mut socket) = self.take(key) {
+            let _ = socket.io.finish();
+        }
     }
 
     pub(super) fn keys(&self) -> Vec<u32> {

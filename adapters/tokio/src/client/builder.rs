@@ -7,6 +7,8 @@ use super::shared::{Handle, Shared};
 use super::store::{self, Store};
 use super::{Address, Client, ConnectError, Lagging};
 use bytes::Bytes;
+use mqtt_pipes::tls::{Pem, Roots};
+use mqtt_pipes::{Transport, TransportSettings};
 use mqtt_session::UnixTime;
 use mqtt_session::client::{
     self as machine, AliasPolicy, Backoff, ClientConfig, MemoryStore, QueueConfig, SessionState,
@@ -37,6 +39,7 @@ impl std::fmt::Debug for Stored {
 #[must_use = "a builder does nothing before `connect` or `open`"]
 pub struct Builder {
     urls: Vec<String>,
+    transport: TransportSettings,
     config: ClientConfig,
     text_error: Option<TextError>,
     capacity: usize,
@@ -49,6 +52,7 @@ impl Builder {
     pub(super) fn new(url: &str) -> Self {
         Self {
             urls: vec![url.to_owned()],
+            transport: TransportSettings::default(),
             config: ClientConfig::default(),
             text_error: None,
             capacity: 100,
@@ -61,6 +65,37 @@ impl Builder {
     /// A further server, to be tried when the ones before it fail. User name and password come from the first URL that has them.
     pub fn server(mut self, url: &str) -> Self {
         self.urls.push(url.to_owned());
+        self
+    }
+
+    /// Trusts these certificate authorities (PEM) instead of those of the system, for `mqtts` and `wss`. [`Pem::read`] reads a file.
+    pub fn ca(mut self, authorities: Pem) -> Self {
+        self.transport.roots = Roots::Pem(authorities);
+        self
+    }
+
+    /// Shows this certificate (PEM, with those between it and the root) and its key to servers that ask for one, for `mqtts` and `wss`.
+    pub fn client_certificate(mut self, certificate: Pem, key: Pem) -> Self {
+        self.transport.certificate = Some((certificate, key));
+        self
+    }
+
+    /// The name that the server's certificate has to be for, if it is not the URL's host.
+    pub fn server_name(mut self, name: &str) -> Self {
+        self.transport.server_name = Some(name.to_owned());
+        self
+    }
+
+    /// Accepts any certificate of a server, whoever made it and for whatever name: whoever sits in between can read and change everything,
+    /// passwords included. For tests.
+    pub fn dangerously_accept_any_certificate(mut self) -> Self {
+        self.transport.roots = Roots::DangerouslyAcceptAnyCertificate;
+        self
+    }
+
+    /// A further field of the upgrade request, for `ws` and `wss`: `Authorization` or `Cookie`, say.
+    pub fn websocket_header(mut self, name: &str, value: &str) -> Self {
+        self.transport.fields.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -199,7 +234,10 @@ impl Builder {
         let client = self.open()?;
         match client.first_connection().await {
             Ok(()) => Ok(client),
-            Err(error) => Err(error), // dropping the client ends it
+            Err(error) => {
+                let _ = client.end_within(Duration::ZERO).await; // then the store can be opened again
+                Err(error)
+            }
         }
     }
 
@@ -216,7 +254,10 @@ impl Builder {
                 let username = username.clone();
                 self = self.username(&username);
             }
-            servers.push(Server { name: address.to_string(), host: address.host, port: address.port });
+            let name = address.to_string();
+            let transport = Transport::new(address, &self.transport)
+                .map_err(|source| ConnectError::Transport { server: name.clone(), source })?;
+            servers.push(Server { name, transport });
         }
         if let Some(error) = self.text_error {
             return Err(error.into());
@@ -247,8 +288,9 @@ fn wall_clock() -> UnixTime {
     UnixTime::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The standard library's own source for hash maps: not for secrets, which nothing here needs.
-fn random_seed() -> [u8; 32] {
+/// The standard library's own source for hash maps, which is keyed by the system's: not for secrets, which nothing here needs
+/// (TLS has its own), but nobody outside can foretell it.
+pub(super) fn random_seed() -> [u8; 32] {
     let mut seed = [0; 32];
     for (at, word) in seed.chunks_exact_mut(8).enumerate() {
         word.copy_from_slice(&RandomState::new().hash_one(at).to_le_bytes());

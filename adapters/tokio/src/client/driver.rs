@@ -1,25 +1,23 @@
 //! The background task: it owns the socket and runs the machine.
 //!
 //! Invariant: each turn first does all that the machine asks for, then writes, then waits for whatever comes first.
+use super::builder::random_seed;
+use super::link::{self, Connection};
 use super::messages::Blocked;
 use super::shared::{Inner, Shared, State};
 use super::store::Store;
 use bytes::BytesMut;
+use mqtt_pipes::Transport;
 use mqtt_session::client::{Event, Output, StoreBatch};
 use mqtt_session::proto::ReasonCode;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
-/// Read at once.
-const READ_SIZE: usize = 64 * 1024;
-/// Chunks of one vectored write.
-const SLICES: usize = 64;
 /// Writes in one turn.
 const WRITES: usize = 16;
 /// How long a connection that the machine gave up may take to write its last bytes.
@@ -29,18 +27,17 @@ const LINGER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) name: String,
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) transport: Transport,
 }
 
-type Opening = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+type Opening = Pin<Box<dyn Future<Output = io::Result<Connection>> + Send>>;
 
 /// The transport.
 enum Link {
     Down,
     /// On its way to the server of this index.
     Opening(usize, Opening),
-    Up(usize, TcpStream),
+    Up(usize, Connection),
 }
 
 /// What only the task can do for the machine.
@@ -52,7 +49,7 @@ enum Task {
 
 /// What the task waited for.
 enum Woken {
-    Opened(io::Result<TcpStream>),
+    Opened(io::Result<Connection>),
     Ready,
     Room,
     Other,
@@ -82,7 +79,10 @@ impl Driver {
         loop {
             self.take_messages();
             match self.next_task() {
-                Some(Task::Connect(server)) => self.link = Link::Opening(server, open(&self.servers[server])),
+                Some(Task::Connect(server)) => {
+                    let opening = link::open(self.servers[server].transport.clone(), random_seed());
+                    self.link = Link::Opening(server, Box::pin(opening));
+                }
                 Some(Task::Close) => self.close().await,
                 Some(Task::Store(batch)) => self.store(batch),
                 None if !self.write() => break, // what was written makes room, and so new outputs
@@ -182,12 +182,17 @@ impl Driver {
 
     /// Writes once what the socket takes; `false` if nothing.
     fn write(&mut self) -> bool {
-        let Link::Up(server, stream) = &self.link else { return false };
+        let Link::Up(server, connection) = &mut self.link else { return false };
         let mut inner = self.shared.lock();
-        if inner.machine.transmit().is_empty() {
-            return false;
-        }
-        match write_some(stream, &inner) {
+        let written = if inner.machine.transmit().is_empty() {
+            match connection.flush() {
+                Ok(_) => return false,
+                Err(error) => Err(error),
+            }
+        } else {
+            connection.write(inner.machine.transmit().chunks())
+        };
+        match written {
             Ok(written) => {
                 inner.machine.transmitted(self.shared.now(), written);
                 true
@@ -204,9 +209,8 @@ impl Driver {
     }
 
     fn read(&mut self) {
-        let Link::Up(server, stream) = &self.link else { return };
-        self.input.reserve(READ_SIZE);
-        match stream.try_read_buf(&mut self.input) {
+        let Link::Up(server, connection) = &mut self.link else { return };
+        match connection.read(&mut self.input) {
             Ok(0) => self.lost(),
             Ok(_) => {
                 let now = self.shared.now();
@@ -229,11 +233,11 @@ impl Driver {
         self.shared.wake.notify_one();
     }
 
-    fn opened(&mut self, result: io::Result<TcpStream>) {
+    fn opened(&mut self, result: io::Result<Connection>) {
         let Link::Opening(server, _) = self.link else { return };
         match result {
-            Ok(stream) => {
-                self.link = Link::Up(server, stream);
+            Ok(connection) => {
+                self.link = Link::Up(server, connection);
                 self.input.clear();
                 let now = self.shared.now();
                 self.shared.lock().machine.handle_connected(now);
@@ -248,15 +252,15 @@ impl Driver {
 
     /// Writes the last bytes, within a limit, and closes.
     async fn close(&mut self) {
-        if let Link::Up(_, stream) = std::mem::replace(&mut self.link, Link::Down) {
+        if let Link::Up(_, mut connection) = std::mem::replace(&mut self.link, Link::Down) {
             let flush = async {
                 loop {
                     let written = {
                         let mut inner = self.shared.lock();
                         if inner.machine.transmit().is_empty() {
-                            return;
+                            break;
                         }
-                        let written = write_some(&stream, &inner);
+                        let written = connection.write(inner.machine.transmit().chunks());
                         if let Ok(written) = written {
                             inner.machine.transmitted(self.shared.now(), written);
                         }
@@ -265,13 +269,14 @@ impl Driver {
                     match written {
                         Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            if stream.writable().await.is_err() {
+                            if connection.ready(Interest::WRITABLE).await.is_err() {
                                 return;
                             }
                         }
                         Err(_) => return,
                     }
                 }
+                let _ = connection.finish().await; // it ends in any case
             };
             let _ = tokio::time::timeout(LINGER, flush).await;
         }
@@ -315,18 +320,18 @@ impl Driver {
         };
         let link = &mut self.link;
         let link = async {
-            let stream = match link {
+            let connection = match link {
                 Link::Down => return std::future::pending().await,
                 Link::Opening(_, opening) => return Woken::Opened(opening.await),
-                Link::Up(_, stream) => stream,
+                Link::Up(_, connection) => connection,
             };
-            let interest = match (reads, writes) {
+            let interest = match (reads, writes || connection.is_pending()) {
                 (true, true) => Interest::READABLE | Interest::WRITABLE,
                 (true, false) => Interest::READABLE,
                 (false, true) => Interest::WRITABLE,
                 (false, false) => return std::future::pending().await,
             };
-            match stream.ready(interest).await {
+            match connection.ready(interest).await {
                 Ok(ready) if reads && (ready.is_readable() || ready.is_read_closed()) => Woken::Ready,
                 Ok(_) => Woken::Other,
                 Err(_) => Woken::Ready, // reading says what is wrong
@@ -379,24 +384,4 @@ impl Drop for Driver {
         self.shared.state.send_replace(State::Ended(unfinished));
         self.shared.room.notify_waiters();
     }
-}
-
-fn write_some(stream: &TcpStream, inner: &Inner) -> io::Result<usize> {
-    let mut slices = [IoSlice::new(&[]); SLICES];
-    let mut count = 0;
-    for (slice, chunk) in slices.iter_mut().zip(inner.machine.transmit().chunks()) {
-        *slice = IoSlice::new(chunk);
-        count += 1;
-    }
-    stream.try_write_vectored(&slices[..count])
-}
-
-/// Tries the addresses of a host one after the other.
-fn open(server: &Server) -> Opening {
-    let (host, port) = (server.host.clone(), server.port);
-    Box::pin(async move {
-        let stream = TcpStream::connect((host.as_str(), port)).await?;
-        stream.set_nodelay(true)?; // acknowledgments must not wait for company
-        Ok(stream)
-    })
 }

@@ -1,5 +1,6 @@
 //! What can go wrong for a user of the client; every message says what to do.
 use super::AddressError;
+use mqtt_pipes::SetupError;
 use mqtt_session::client::{self as machine, ConfigError, DisconnectReason, Failure, StateError};
 use mqtt_session::proto::{ReasonCode, TextError, TopicFilter};
 use std::{fmt, io};
@@ -21,6 +22,13 @@ pub enum ConnectError {
         /// What the system said.
         source: io::Error,
     },
+    /// What a server is to be reached with cannot be used: certificates, say.
+    Transport {
+        /// Its address.
+        server: String,
+        /// What is wrong.
+        source: SetupError,
+    },
     /// Reached, but not connected.
     Disconnected(DisconnectReason),
     /// The store did not start ([`Store::start`](super::Store::start)).
@@ -40,6 +48,7 @@ impl fmt::Display for ConnectError {
                     _ => Ok(()),
                 }
             }
+            Self::Transport { server, source } => write!(f, "cannot connect to {server}: {source}"),
             Self::Disconnected(reason) => reason.fmt(f),
             Self::Store(error) => write!(f, "the store cannot be started: {error}"),
         }
@@ -50,6 +59,7 @@ impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } | Self::Store(source) => Some(source),
+            Self::Transport { source, .. } => Some(source),
             _ => None,
         }
     }

@@ -44,20 +44,21 @@
 //!
 //! # Invariants
 //! No protocol decision is taken here; no queue is unbounded; no lock is held across an await.
-mod address;
 mod builder;
 mod delivery;
 mod driver;
 mod error;
+mod link;
 mod messages;
 mod shared;
 mod store;
 
-pub use address::{Address, AddressError, AddressErrorKind};
 pub use builder::Builder;
 pub use delivery::Delivery;
 pub use error::{CallError, ConnectError, EndError, PublishError, SubscribeError};
 pub use messages::{Events, Lagging, Messages, Subscription};
+pub use mqtt_pipes::tls::{LoadError, Pem};
+pub use mqtt_pipes::{Address, AddressError, AddressErrorKind, Scheme, SetupError};
 pub use mqtt_session::client::{
     AckToken, AliasPolicy, Backoff, ClientConfig, Completion, Connected, DisconnectReason, Event, Failure, MemoryStore,
     Message, Outcome, QueueConfig, QueuePolicy, Received, ServerLimits, SessionLoss, SessionState, Stats, StoreBatch,

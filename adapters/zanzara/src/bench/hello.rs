@@ -3,7 +3,7 @@ use super::herd::{Script, Step};
 use super::wire::{self, Connect, Frame, Keep, Protocol};
 use crate::bench::arguments::TargetArgs;
 use crate::exit::Failure;
-use mqtt_tokio::client::Address;
+use mqtt_tokio::client::{Address, Scheme};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -27,6 +27,9 @@ impl Target {
     pub(super) fn new(arguments: &TargetArgs) -> Result<Self, Failure> {
         let address: Address = arguments.url.parse().map_err(Failure::usage)?;
         let url = address.to_string();
+        if address.scheme != Scheme::Mqtt {
+            return Err(Failure::usage(format_args!("{url}: the load goes over mqtt:// (TCP) alone")));
+        }
         let found = (address.host.as_str(), address.port).to_socket_addrs();
         let mut found = found.map_err(|error| Failure::run(format_args!("{url}: {error}")))?;
         if !url.starts_with("mqtt://") {

@@ -5,7 +5,7 @@ use super::properties;
 use crate::config::Durability;
 use crate::exit::Failure;
 use clap::{ArgAction, ArgGroup, Args};
-use mqtt_tokio::client::{QoS, Version};
+use mqtt_tokio::client::{Builder, Pem, QoS, Version};
 use std::path::PathBuf;
 
 /// Server, session and Will.
@@ -14,12 +14,28 @@ pub(super) struct ConnectArgs {
     /// Server
     #[arg(short = 'h', long, default_value = "localhost", value_name = "HOST")]
     host: String,
-    /// Port
-    #[arg(short, long, default_value_t = 1883, value_name = "PORT")]
-    port: u16,
-    /// Server, credentials and topic at once: mqtt://[user[:password]@]host[:port][/topic]
+    /// Port [default: 1883, or 8883 with TLS]
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Server, credentials and topic at once: mqtt://[user[:password]@]host[:port][/topic], likewise mqtts://; or a server and
+    /// credentials: ws://host:port/path, wss://host:port/path, unix:///path
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     url: Option<String>,
+    /// Use TLS, and trust the certificate authorities in this file (PEM) [default for mqtts:// and wss://: those of the system]
+    #[arg(long, value_name = "FILE")]
+    cafile: Option<PathBuf>,
+    /// Use TLS, and show this certificate (PEM) to servers that ask for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// The private key of --cert (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Use TLS, and expect the server's certificate to be for this name [default: the host]
+    #[arg(long, value_name = "NAME")]
+    tls_server_name: Option<String>,
+    /// Use TLS, and accept any certificate for any name: whoever sits in between can read and change everything. For tests
+    #[arg(long, conflicts_with = "cafile")]
+    insecure_accept_any_certificate: bool,
     /// Client identifier [default: one is assigned]
     #[arg(short, long, value_name = "ID")]
     pub(super) id: Option<String>,
@@ -80,16 +96,53 @@ pub(super) struct ConnectArgs {
 impl ConnectArgs {
     /// The server's URL, and the topic that stood in it.
     pub(super) fn server(&self) -> Result<(String, Option<String>), Failure> {
+        let tls = self.cafile.is_some()
+            || self.cert.is_some()
+            || self.tls_server_name.is_some()
+            || self.insecure_accept_any_certificate;
         let Some(url) = &self.url else {
+            let (scheme, default) = if tls { ("mqtts", 8883) } else { ("mqtt", 1883) };
+            let port = self.port.unwrap_or(default);
             let brackets = self.host.contains(':') && !self.host.starts_with('[');
             let host = if brackets { format!("[{}]", self.host) } else { self.host.clone() };
-            return Ok((format!("mqtt://{host}:{}", self.port), None));
+            return Ok((format!("{scheme}://{host}:{port}"), None));
         };
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| Failure::usage(format_args!("-L {url}: begin with the protocol, as in mqtt://{url}")))?;
+        let name = scheme.to_ascii_lowercase();
+        let is_tls = matches!(name.as_str(), "mqtts" | "tls" | "ssl" | "wss");
+        if tls && !is_tls {
+            return Err(Failure::usage(format_args!("-L {url}: options of TLS are for mqtts:// and wss://")));
+        }
+        if matches!(name.as_str(), "ws" | "wss" | "unix") {
+            return Ok((url.clone(), None)); // the path belongs to the server
+        }
         let (server, topic) = rest.split_once('/').unwrap_or((rest, ""));
         Ok((format!("{scheme}://{server}"), (!topic.is_empty()).then(|| topic.to_owned())))
+    }
+}
+
+impl ConnectArgs {
+    /// Gives a client what TLS needs.
+    pub(super) fn secure(&self, mut builder: Builder) -> Result<Builder, Failure> {
+        let read = |file: &PathBuf| Pem::read(file).map_err(Failure::usage);
+        if let Some(file) = &self.cafile {
+            builder = builder.ca(read(file)?);
+        }
+        if let Some((certificate, key)) = self.cert.as_ref().zip(self.key.as_ref()) {
+            builder = builder.client_certificate(read(certificate)?, read(key)?);
+        }
+        if let Some(name) = &self.tls_server_name {
+            builder = builder.server_name(name);
+        }
+        if self.insecure_accept_any_certificate {
+            if !self.quiet {
+                eprintln!("zanzara: warning: any certificate is accepted: this connection is not secure");
+            }
+            builder = builder.dangerously_accept_any_certificate();
+        }
+        Ok(builder)
     }
 }
 

@@ -39,7 +39,7 @@ impl Plan {
             return Err(Failure::usage("properties and a session expiry need MQTT 5.0: use -V 5"));
         }
         let (server, topic) = arguments.server()?;
-        let mut builder = Client::builder(&server).version(version);
+        let mut builder = arguments.secure(Client::builder(&server).version(version))?;
         if let Some(id) = &arguments.id {
             builder = builder.client_id(id);
         }

@@ -1,11 +1,10 @@
 //! The keys of the configuration file.
 //!
 //! Invariant: `File::default()` gives exactly `Config::default()`; the binary's own choices stand beside it.
+use super::listener::{Listen, Listener};
 use super::units::{Expiry, Size, Span};
 use crate::logging::{Format, Level};
-use mqtt_tokio::broker::{
-    Config, ConnectionLimits, Endpoint, EventMask, Features, SessionLimits, SharedStrategy as Strategy,
-};
+use mqtt_tokio::broker::{Config, ConnectionLimits, EventMask, Features, SessionLimits, SharedStrategy as Strategy};
 use mqtt_tokio::proto::QoS;
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 use std::num::NonZeroU16;
@@ -16,7 +15,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct File {
-    pub(crate) listen: Vec<Listen>,
+    pub(crate) listen: Listen,
+    /// In the order of the file.
+    pub(crate) listener: Vec<Listener>,
+    /// The lines on which they begin.
+    #[serde(skip)]
+    pub(super) listener_lines: Vec<usize>,
     pub(crate) data: Option<PathBuf>,
     pub(crate) durability: Durability,
     pub(crate) drain_timeout: Span,
@@ -130,17 +134,6 @@ enum SharedStrategy {
     LeastLoaded,
 }
 
-/// An address to listen on, checked.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Listen(pub(crate) Endpoint);
-
-impl<'de> Deserialize<'de> for Listen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let url = String::deserialize(deserializer)?;
-        url.parse().map(Self).map_err(D::Error::custom)
-    }
-}
-
 fn qos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<QoS, D::Error> {
     let level = u64::deserialize(deserializer)?;
     u8::try_from(level)
@@ -250,9 +243,10 @@ impl FeatureKeys {
 
 impl Default for File {
     fn default() -> Self {
-        let listen = ["mqtt://127.0.0.1:1883", "mqtt://[::1]:1883"];
         Self {
-            listen: listen.iter().map(|url| Listen(url.parse().expect("a valid address"))).collect(),
+            listen: Listen::default(),
+            listener: Vec::new(),
+            listener_lines: Vec::new(),
             data: None,
             durability: Durability::default(),
             drain_timeout: Span(Duration::from_secs(5)),

@@ -19,3 +19,4 @@ mod own_library;
 mod paho;
 mod seed;
 mod support;
+mod transports;

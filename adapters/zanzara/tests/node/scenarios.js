@@ -2,10 +2,15 @@
 'use strict'
 
 const assert = require('node:assert/strict')
+const { readFileSync } = require('node:fs')
 const mqtt = require('mqtt')
 
 // How long anything may take before a scenario gives up. It bounds a failing run and says nothing about speed.
 const PATIENCE = 40_000
+
+// Another transport than TCP, such as `wss://127.0.0.1:PORT/mqtt`, and who signed the broker's certificate.
+const URL = process.env.ZANZARA_TEST_URL ?? 'mqtt://127.0.0.1:PORT'
+const TLS = process.env.ZANZARA_TEST_CA ? { ca: readFileSync(process.env.ZANZARA_TEST_CA) } : {}
 
 const register = new Map()
 
@@ -66,7 +71,8 @@ class Peer {
     this.connects = new Inbox()
     this.disconnects = new Inbox()
     this.closes = new Inbox()
-    this.client = mqtt.connect(`mqtt://127.0.0.1:${port}`, {
+    this.client = mqtt.connect(URL.replace('PORT', port), {
+      ...TLS,
       protocolVersion: version,
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
       reconnectPeriod: 0,

@@ -1,5 +1,6 @@
 """paho-mqtt, wrapped so that every step waits for the broker's answer."""
 
+import os
 import queue
 
 import paho.mqtt.client as mqtt
@@ -12,6 +13,10 @@ from scenarios import equal, take
 V31, V311, V5 = mqtt.MQTTv31, mqtt.MQTTv311, mqtt.MQTTv5
 ALL = (V31, V311, V5)
 FOREVER = 0xFFFFFFFF
+
+# Another transport than TCP, such as `wss`, and who signed the broker's certificate.
+SCHEME = os.environ.get("ZANZARA_TEST_URL", "mqtt://").split(":")[0]
+CA = os.environ.get("ZANZARA_TEST_CA")
 
 
 def properties(packet, **values):
@@ -41,7 +46,10 @@ class Peer:
             clean_session=None if version == V5 else clean,
             protocol=version,
             manual_ack=manual_ack,
+            transport="websockets" if SCHEME in ("ws", "wss") else "tcp",
         )
+        if CA:
+            self.client.tls_set(ca_certs=CA)
         if will:
             self.client.will_set(*will[:4], properties=will[4] if len(will) > 4 else None)
         self.client.on_connect = lambda _c, _d, flags, code, props: self.connacks.put((flags, code, props))

@@ -29,6 +29,8 @@ pub struct Bench {
     pub promised: usize,
     /// What is kept, for a broker that reads its logs from there.
     pub disk: MemoryStore,
+    /// Whether what is stored at once is kept there.
+    pub on_disk: bool,
     /// Whether its questions are answered at once, or by the test.
     pub load_at_once: bool,
     pub loads: VecDeque<LoadRequest>,
@@ -73,12 +75,31 @@ impl Bench {
             batches: Vec::new(),
             promised: 0,
             disk: MemoryStore::new(),
+            on_disk: false,
             load_at_once: true,
             loads: VecDeque::new(),
             links: HashMap::new(),
             started: now,
             started_wall: wall,
         }
+    }
+
+    /// A broker that has so much memory for messages, and a store to leave others to.
+    pub fn on_disk(memory: u64, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { sys_interval: Duration::ZERO, max_memory_bytes: memory, ..Config::default() };
+        change(&mut config);
+        let mut bench = Self::new();
+        bench.on_disk = true;
+        bench.broker = Broker::restore(Arc::new(config), [42; 32], bench.now, bench.started_wall, Contents::new());
+        bench
+    }
+
+    /// Answers the question for a part of a log that has waited for this many others.
+    pub fn load(&mut self, index: usize) {
+        let request = self.loads.remove(index).expect("an open question");
+        let loaded = self.disk.load(&request);
+        self.broker.handle_completion(self.now, Completion::Loaded(loaded));
+        self.run();
     }
 
     /// Sends CONNECT and leaves CONNACK to be received.
@@ -134,6 +155,9 @@ impl Bench {
                 }
                 Output::Request(Request::Store(batch)) => {
                     let upto = batch.seq;
+                    if self.store_at_once && self.on_disk {
+                        self.disk.apply(&batch);
+                    }
                     self.batches.push(batch);
                     if self.store_at_once {
                         self.broker.handle_completion(self.now, Completion::Stored { upto });

@@ -50,6 +50,46 @@ impl Broker {
         broker
     }
 
+    /// Our broker with further addresses (of port 0) and options.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        Self::on_a_free_port(Vendor::Zanzara, arguments)
+    }
+
+    /// The other vendor's broker with further lines in its configuration.
+    pub(crate) fn mosquitto_with(lines: &[&str]) -> Option<Self> {
+        tools::mosquitto_broker().map(|_| Self::on_a_free_port(Vendor::Mosquitto, lines))
+    }
+
+    /// The port of our broker's address with this scheme, from its banner.
+    pub(crate) fn port_of(&self, scheme: &str) -> u16 {
+        let prefix = format!("  {scheme}://127.0.0.1:");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            let address = log.lines().find_map(|line| line.strip_prefix(&prefix).filter(|_| log.contains("Ctrl-C")));
+            if let Some(address) = address {
+                let port = address.split('/').next().unwrap_or_default();
+                return port.parse().expect("a port");
+            }
+            assert!(Instant::now() < deadline, "no {scheme} in the banner:\n{log}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        super::process::signal(self.child.id(), name);
+    }
+
+    /// Waits until the log has this text so many times.
+    pub(crate) fn logged(&self, text: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while fs::read_to_string(&self.log).unwrap_or_default().matches(text).count() < times {
+            assert!(Instant::now() < deadline, "`{text}` is not logged {times} times");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     fn on_a_free_port(vendor: Vendor, arguments: &[&str]) -> Self {
         // Between finding a port free and its use another process may take it: then the broker ends and the next port is tried.
         for _ in 0..8 {
@@ -66,8 +106,7 @@ impl Broker {
     fn on_port(vendor: Vendor, port: u16, arguments: &[&str]) -> Option<Self> {
         let (log, config) = (scratch("broker.log"), scratch("mosquitto.conf"));
         let output = File::create(&log).expect("a log file");
-        let child = command(vendor, port, &config)
-            .args(arguments)
+        let child = command(vendor, port, &config, arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a second handle of the log"))
             .stderr(output)
@@ -132,16 +171,18 @@ impl Drop for Broker {
     }
 }
 
-fn command(vendor: Vendor, port: u16, config: &Path) -> Command {
+/// For mosquitto the arguments are lines of its configuration.
+fn command(vendor: Vendor, port: u16, config: &Path, arguments: &[&str]) -> Command {
     match vendor {
         Vendor::Zanzara => {
             let mut command = Command::new(env!("CARGO_BIN_EXE_zanzara"));
-            command.arg("--listen").arg(format!("mqtt://127.0.0.1:{port}")).arg("--ephemeral");
+            command.arg("--listen").arg(format!("mqtt://127.0.0.1:{port}")).arg("--ephemeral").args(arguments);
             command
         }
         Vendor::Mosquitto => {
             let limits = "max_queued_messages 0\nset_tcp_nodelay true\n";
-            let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nlog_type all\n{limits}");
+            let more = arguments.join("\n");
+            let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nlog_type all\n{limits}{more}\n");
             fs::write(config, text).expect("a configuration file");
             let mut command =
                 Command::new(tools::mosquitto_broker().expect("ZANZARA_MOSQUITTO names the mosquitto broker"));

@@ -2,6 +2,7 @@
 
 mod both;
 mod broker;
+mod certificates;
 mod process;
 mod raw;
 mod script;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub(crate) use both::{against_both, prepared};
 pub(crate) use broker::Broker;
+pub(crate) use certificates::Certificates;
 pub(crate) use process::Process;
 pub(crate) use raw::retain;
 pub(crate) use script::{lists, run, scenarios};
