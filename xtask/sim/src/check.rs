@@ -412,9 +412,9 @@ impl Judge<'_> {
                     *groups.entry(&wish.filter).or_insert(false) |= wish.qos == QoS::AtMostOnce;
                 }
                 let count = diary.got.iter().filter(|got| got.name == *name && !got.retain).count();
-                // Where memory is short, what waits for one connection gives way, and is counted.
-                let dropped = self.history.dropped.contains_key(&format!("client-{client}"));
-                if count == 0 && best > Some(QoS::AtMostOnce) && !dropped {
+                let late = &self.history.dropped_late;
+                let is_full = late.contains_key(&format!("client-{client}")); // where memory is short, what waits for one connection gives way
+                if count == 0 && best > Some(QoS::AtMostOnce) && !is_full {
                     let what = format!(
                         "client {client} has a subscription for {}, and {} did not come",
                         sent.topic,
@@ -424,7 +424,7 @@ impl Judge<'_> {
                 }
                 missable += usize::from(best == Some(QoS::AtMostOnce));
                 beyond += count;
-                beyond -= usize::from(best > Some(QoS::AtMostOnce) && count > 0);
+                beyond -= count.min(usize::from(best > Some(QoS::AtMostOnce)));
             }
             let sure = groups.values().filter(|missable| !**missable).count();
             if beyond < sure || beyond > groups.len() + missable {

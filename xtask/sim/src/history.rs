@@ -129,4 +129,6 @@ pub(crate) struct History {
     pub(crate) store_failures: u32,
     /// Messages that the brokers say full queues lost, by client or shared subscription.
     pub(crate) dropped: BTreeMap<String, u64>,
+    /// Those of them that were lost when the faults had ended.
+    pub(crate) dropped_late: BTreeMap<String, u64>,
 }

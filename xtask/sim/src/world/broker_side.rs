@@ -120,6 +120,9 @@ impl World {
             && *reason == if receiver.starts_with('$') { DropReason::LogFull } else { DropReason::QueueFull }
         {
             *self.dropped.entry(receiver.to_string()).or_default() += count;
+            if !self.troubled {
+                *self.dropped_late.entry(receiver.to_string()).or_default() += count;
+            }
         }
     }
 

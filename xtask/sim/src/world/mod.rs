@@ -82,6 +82,7 @@ struct World {
     crashes: u32,
     store_failures: u32,
     dropped: BTreeMap<String, u64>,
+    dropped_late: BTreeMap<String, u64>,
     /// When the brokers saw clients go, by client, and whether a Will waits: only what is certain.
     parted: BTreeMap<usize, Parted>,
     /// Clients that the brokers see connected.
@@ -106,6 +107,7 @@ pub fn run(scenario: &Scenario, keep_trace: bool) -> Report {
         crashes: world.crashes,
         store_failures: world.store_failures,
         dropped: std::mem::take(&mut world.dropped),
+        dropped_late: std::mem::take(&mut world.dropped_late),
     };
     let violation = outcome.and_then(|()| check::check(&history)).err();
     Report {
@@ -185,6 +187,7 @@ impl World {
             crashes: 0,
             store_failures: 0,
             dropped: BTreeMap::new(),
+            dropped_late: BTreeMap::new(),
             parted: BTreeMap::new(),
             present: BTreeSet::new(),
         }
@@ -323,7 +326,7 @@ impl World {
         let actors = || self.actors.iter().filter(|actor| actor.diary.broker == node);
         let wishes = |actor: &Actor| actor.diary.wishes.iter().filter(|wish| wish.ended.is_none()).count();
         let lasts = |actor: &&Actor| !actor.session_expiry.is_zero();
-        let (stats, store) = (machine.stats(), disk.contents());
+        let (stats, store) = (machine.stats(), disk.kept());
         let newcomer = actors().next_back();
         let retained = newcomer.map_or(0, |newcomer| newcomer.diary.retained.len());
         // One that expires may have gone since.
@@ -339,7 +342,7 @@ impl World {
             (
                 "retained messages in broker",
                 stats.retained as usize,
-                if expires { stats.retained as usize } else { retained },
+                if expires { retained.min(stats.retained as usize) } else { retained },
             ),
         ] {
             if is != should {
