@@ -272,7 +272,7 @@ impl Actor {
     }
 
     pub(crate) fn is_frozen(&self, now: Instant) -> bool {
-        self.frozen_until.is_some_and(|until| until > now)
+        self.killed || self.frozen_until.is_some_and(|until| until > now)
     }
 
     /// The user does something.
