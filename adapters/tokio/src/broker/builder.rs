@@ -219,4 +219,22 @@ mod tests {
         drop(second);
         runtime.block_on(broker.drain(Duration::from_secs(20))).unwrap();
     }
+
+    #[test]
+    fn a_connection_takes_its_pipe_along_to_its_shard() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let builder = Broker::builder(Config::default()).listen("ws://127.0.0.1:0").shards(3);
+            let broker = builder.start_shards().await.unwrap();
+            let url = broker.endpoints()[0].to_string();
+            let mut clients = Vec::new();
+            for number in 0..20 {
+                let client = crate::client::Client::builder(&url).client_id(&format!("client {number}"));
+                let client = client.connect().await.unwrap();
+                client.publish("a", vec![b'x'; 100_000], crate::client::QoS::ExactlyOnce).await.unwrap();
+                clients.push(client);
+            }
+            assert_eq!(broker.stats().await.unwrap().connections, 20);
+        });
+    }
 }
