@@ -14,6 +14,7 @@ mod greeting;
 mod hostile;
 mod inside;
 mod keep_alive;
+mod kept_rules;
 mod model;
 mod model_shared;
 mod offline;
