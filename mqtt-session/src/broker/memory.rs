@@ -289,11 +289,12 @@ impl MemoryStore {
         }
     }
 
-    /// One subscriber less; a log without any is over.
+    /// One subscriber less; a log without any is over. That of a shared group is not before it is trimmed: the group may have
+    /// members whose sessions are not kept.
     fn unsubscribed(&mut self, filter: &TopicFilter) {
         let Some(log) = self.logs.get_mut(filter) else { return };
         log.subscribers -= 1;
-        if log.subscribers == 0 {
+        if log.subscribers == 0 && !(filter.is_shared() && !log.entries.is_empty()) {
             let entries = core::mem::take(&mut log.entries);
             self.logs.remove(filter);
             for id in entries.into_values() {
