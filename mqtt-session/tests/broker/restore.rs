@@ -411,3 +411,49 @@ fn deliveries_keep_their_order_when_identifiers_begin_anew() {
     let client = join(&mut world);
     assert_eq!(world.bench.recv_texts(client), ["2", "3"]);
 }
+
+#[test]
+fn a_group_keeps_its_messages_when_its_last_member_that_is_kept_leaves() {
+    // [MQTT-2.2.1-4]: what the group still gives out at QoS 2 holds its identifier over a restart.
+    let mut world = World::new();
+    let join = |world: &mut World| {
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.keep_all();
+        client
+    };
+    let client = join(&mut world);
+    world.bench.send(client, subscribe("$share/g/a", QoS::ExactlyOnce));
+    world.bench.cut(client);
+    let passing = world.bench.v5("t");
+    world.bench.subscribe(passing, "$share/g/a", QoS::AtLeastOnce);
+    world.bench.inject("a", "1", QoS::ExactlyOnce);
+    assert_eq!(world.bench.recv_texts(passing), ["1"]);
+    let client = join(&mut world);
+    world
+        .bench
+        .send(client, Unsubscribe { id: pid(78), filters: vec![filter("$share/g/a")], properties: Properties::new() });
+    world.keep_all();
+    assert_eq!(world.bench.disk.entries(), 1, "the group goes on");
+    world.bench.send(client, subscribe("$share/g/a", QoS::ExactlyOnce));
+    world.keep_all();
+    world.bench.recv_all(client);
+    world.bench.cut(passing);
+    world.keep_all();
+    assert_eq!(world.bench.recv_texts(client), ["1"]);
+    world.crash();
+    let client = join(&mut world);
+    world.bench.inject("a", "2", QoS::ExactlyOnce);
+    world.keep_all();
+    let sent = [(); 2].map(|()| world.bench.recv_publish(client));
+    assert_eq!(sent.each_ref().map(|publish| (text(publish), id_of(publish))), [("1", 1), ("2", 2)]);
+    // The group ends with its last member, whoever that is, and so does its log.
+    world
+        .bench
+        .send(client, Unsubscribe { id: pid(78), filters: vec![filter("$share/g/a")], properties: Properties::new() });
+    for id in [1, 2] {
+        world.bench.send(client, Packet::PubRec(ack(id)));
+        world.bench.send(client, Packet::PubComp(ack(id)));
+    }
+    world.keep_all();
+    assert_eq!((world.bench.disk.entries(), world.bench.disk.messages()), (0, 0));
+}

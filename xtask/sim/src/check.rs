@@ -409,16 +409,17 @@ impl Judge<'_> {
         // One that the broker refused for want of room is none.
         for (name, sent) in self.messages.iter().filter(|(_, sent)| sent.probe && sent.settled != Some(false)) {
             let broker = self.history.clients[name.0].broker;
+            let late = &self.history.dropped_late;
             let mut groups: BTreeMap<&str, bool> = BTreeMap::new();
             let (mut beyond, mut missable) = (0, 0);
             for (client, diary) in self.history.clients.iter().enumerate().filter(|(_, diary)| diary.broker == broker) {
                 let live = || diary.wishes.iter().filter(|wish| wish.ended.is_none() && wish.matches(&sent.topic));
                 let best = live().filter(|wish| wish.parts().0.is_none()).map(|wish| wish.qos).max();
                 for wish in live().filter(|wish| wish.parts().0.is_some()) {
-                    *groups.entry(&wish.filter).or_insert(false) |= wish.qos == QoS::AtMostOnce;
+                    let missable = wish.qos == QoS::AtMostOnce || late.contains_key(&wish.filter);
+                    *groups.entry(&wish.filter).or_insert(false) |= missable;
                 }
                 let count = diary.got.iter().filter(|got| got.name == *name && !got.retain).count();
-                let late = &self.history.dropped_late;
                 let is_full = late.contains_key(&format!("client-{client}")); // where memory is short, what waits for one connection gives way
                 if count == 0 && best > Some(QoS::AtMostOnce) && !is_full {
                     let what = format!(
