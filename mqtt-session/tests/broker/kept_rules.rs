@@ -11,7 +11,7 @@ const ZERO: QoS = QoS::AtMostOnce;
 const ONE: QoS = QoS::AtLeastOnce;
 const TWO: QoS = QoS::ExactlyOnce;
 
-/// [MQTT-3.3.2-12] The largest packet of all has no room for an alias: what it would have set is not set, and what was set
+/// Section 3.3.2.3.4: the largest packet of all has no room for an alias: what it would have set is not set, and what was set
 /// before stays.
 #[test]
 fn an_alias_of_a_packet_that_never_left_is_not_known() {
@@ -266,7 +266,7 @@ fn what_found_no_room_in_a_group_is_counted() {
     assert_eq!(bench.broker.stats().dropped_queue_full, 2);
 }
 
-/// Where the store has lost a message that was on its way at QoS 1, those behind it come as they should [MQTT-4.3.3-6].
+/// Where the store has lost a message that was on its way at QoS 1, those behind it come again as they should [MQTT-4.4.0-1].
 #[test]
 fn a_gap_that_the_store_cannot_fill_is_passed_by() {
     let mut world = World::new();
@@ -352,7 +352,7 @@ fn messages_found_after_a_restart_carry_retain_as_published() {
     assert_eq!(flags, [true, false, false]);
 }
 
-/// [MQTT-3.8.4-8] A subscription at QoS 0 is one after a restart, too: nothing waits for it.
+/// A subscription at QoS 0 is one after a restart, too: nothing waits for it.
 #[test]
 fn a_qos_0_subscription_keeps_nothing_after_a_restart() {
     let mut world = World::new();
@@ -364,7 +364,7 @@ fn a_qos_0_subscription_keeps_nothing_after_a_restart() {
     assert_eq!((world.bench.disk.entries(), world.bench.levels()), (0, (0, 0, 0)));
 }
 
-/// [MQTT-4.1.0-1] A subscription whose place the store has lost reads on, where its log begins.
+/// A subscription whose place the store has lost reads on, where its log begins.
 #[test]
 fn a_subscription_without_a_place_reads_on() {
     let mut world = World::new();
@@ -380,7 +380,7 @@ fn a_subscription_without_a_place_reads_on() {
     assert_eq!(world.bench.take_texts(client), ["1"]);
 }
 
-/// [MQTT-4.3.3-4] A client completes a delivery while the broker waits for what the store knows of the rest: it is over,
+/// [MQTT-4.3.3-6] A client completes a delivery while the broker waits for what the store knows of the rest: it is over,
 /// and stays so if the broker stops right then.
 #[test]
 fn a_delivery_that_is_completed_while_the_store_is_asked_is_over() {
@@ -431,7 +431,7 @@ fn what_was_loaded_leaves_the_memory_when_it_is_acknowledged() {
     assert_eq!(world.bench.broker.stats().memory_bytes, 0);
 }
 
-/// [MQTT-4.8.2-3] Of members that have equally little to do it is the next one's turn.
+/// Section 4.8.2: of members that have equally little to do it is the next one's turn.
 #[test]
 fn equally_loaded_members_take_turns() {
     let mut bench = Bench::with(|config| config.shared_strategy = SharedStrategy::LeastLoaded);
@@ -446,7 +446,7 @@ fn equally_loaded_members_take_turns() {
     assert_eq!(members.map(|member| bench.recv_texts(member).len()), [2, 2, 2]);
 }
 
-/// [MQTT-4.8.2-6] What a member had and did not acknowledge goes out after a restart, although later ones are done.
+/// Section 4.8.2: what a member had and did not acknowledge goes out after a restart, although later ones are done.
 #[test]
 fn what_a_group_was_not_done_with_comes_again_after_a_restart() {
     let mut world = World::new();
