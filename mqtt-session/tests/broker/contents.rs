@@ -175,6 +175,7 @@ fn a_record_that_does_not_fit_its_key_is_refused() {
     let other = RecordKey::Session(ClientId::try_from("t").unwrap());
     assert!(!contents.put(&other, Record::Session(session("s"))));
     let (topic, expires_at) = (TopicName::try_from("t").unwrap(), None);
+    assert_eq!((contents.sessions(), contents.retained(), contents.logs()), (0, 0, 0));
     let elsewhere = Record::Message { message: note("r", QoS::AtMostOnce, true), expires_at };
     assert!(!contents.put(&RecordKey::Retained(topic), elsewhere));
     assert_eq!(contents, Contents::new());

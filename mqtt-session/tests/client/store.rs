@@ -409,3 +409,24 @@ fn the_end_of_a_subscription_is_told_when_it_cannot_come_back() {
     let net = restarted(net, config());
     assert_eq!(net.client.subscriptions().count(), 0);
 }
+
+/// A flight has its message if that is there, has not gone over to the Server, and can be on its way at all.
+#[test]
+fn a_flight_whose_message_makes_no_sense_counts_as_released() {
+    for (qos, released, sent_again) in [
+        (QoS::AtLeastOnce, false, true),
+        (QoS::ExactlyOnce, false, true),
+        (QoS::ExactlyOnce, true, false),
+        (QoS::AtMostOnce, false, false),
+    ] {
+        let token = Token::from_u64(5);
+        let mut kept = MemoryStore::new();
+        kept.put(Record::Session { client_id: id("c"), connecting: false });
+        let message = Message::new(topic("t"), "x", qos);
+        kept.put(Record::Message { token, message, expires_at: None });
+        kept.put(Record::Flight { id: pid(3), token, order: 1, released });
+        let state = kept.session(UnixTime::from_millis(0));
+        let flights: Vec<_> = state.inflight.iter().map(|flight| (flight.id, flight.message.is_some())).collect();
+        assert_eq!((flights, state.queue.len()), (vec![(pid(3), sent_again)], 0), "{qos:?} {released}");
+    }
+}
