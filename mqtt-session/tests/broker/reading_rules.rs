@@ -23,6 +23,11 @@ fn every_reader_learns_what_found_no_room() {
         bench.subscribe(client, "a", ONE);
         bench.cut(client);
     }
+    // Some are in the store alone: those that follow cannot push them out.
+    for number in 0..60 {
+        bench.inject("a", &number.to_string(), ONE);
+    }
+    assert!(bench.broker.stats().spilled > 0);
     bench.store_at_once = false;
     for number in 0..60 {
         bench.inject("a", &number.to_string(), ONE);
@@ -38,7 +43,7 @@ fn every_reader_learns_what_found_no_room() {
     for id in ["s", "t"] {
         let client = bench.connect(persistent(Version::V5, id, FOREVER)).0;
         let got = bench.take_texts(client);
-        assert_eq!((got.len() as u64, got.last().unwrap().as_str()), (61 - lost, "behind them"));
+        assert_eq!((got.len() as u64, got.last().unwrap().as_str()), (121 - lost, "behind them"));
         assert_eq!(losses(&bench, id, DropReason::QueueFull), lost);
     }
     assert_eq!(bench.levels(), (0, 0, 0));
@@ -117,10 +122,56 @@ fn subscriptions_at_qos_0_add_their_identifiers_to_a_message_of_a_log() {
     let publisher = bench.v5("p");
     bench.subscribe_with(client, "a/#", ONE, 1);
     bench.subscribe_with(client, "a/b", SubscriptionOptions { no_local: true, ..QoS::AtMostOnce.into() }, 2);
-    bench.subscribe_with(client, "a/+", QoS::AtMostOnce, 3);
+    let as_published = SubscriptionOptions { retain_as_published: true, ..QoS::AtMostOnce.into() };
+    bench.subscribe_with(client, "a/+", as_published, 3);
     bench.publish(publisher, "a/b", "another's", ONE);
     bench.publish_to_itself(client, "a/b", "its own");
+    bench.send(publisher, Publish { retain: true, ..message("a/b", "kept", ONE) });
     let got = bench.take(client);
-    let got: Vec<_> = got.iter().map(|publish| (text(publish), identifiers(publish))).collect();
-    assert_eq!(got, [("another's", vec![1, 2, 3]), ("its own", vec![1, 3])]);
+    let got: Vec<_> = got.iter().map(|publish| (text(publish), identifiers(publish), publish.retain)).collect();
+    // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+    let expected = [("another's", vec![1, 2, 3], false), ("its own", vec![1, 3], false), ("kept", vec![1, 2, 3], true)];
+    assert_eq!(got, expected);
+}
+
+/// A message takes room in each log that it comes to, and is refused if it does not find so much.
+#[test]
+fn a_message_for_many_logs_needs_room_in_all_of_them() {
+    for (filters, taken) in [(3, true), (4, false), (8, false)] {
+        let mut bench = Bench::on_disk(64 * 1024, |_| {});
+        let client = bench.connect(persistent(Version::V5, "s", FOREVER)).0;
+        for text in ["a", "a/#", "+", "#", "+/#", "$share/g/a", "$share/g/+", "$share/h/#"].into_iter().take(filters) {
+            bench.subscribe(client, text, ONE);
+        }
+        bench.cut(client);
+        let publisher = bench.v5("p");
+        // Forty KiB are for queues: room for four, one of which might be the retained message.
+        bench.send(publisher, message("a", &"x".repeat(9 * 1024), ONE));
+        let Some(Packet::PubAck(ack)) = bench.recv(publisher) else { panic!("no answer") };
+        assert_eq!(ack.reason == ReasonCode::QuotaExceeded, !taken, "{filters}: {ack:?}");
+        assert_eq!(bench.levels().0, if taken { filters as u64 } else { 0 });
+    }
+}
+
+/// What a log took that is over does not stand in the way of others.
+#[test]
+fn a_log_that_is_over_is_not_looked_for() {
+    let mut bench = Bench::on_disk(64 * 1024, |_| {});
+    for id in ["large", "other"] {
+        let client = bench.connect(persistent(Version::V5, id, FOREVER)).0;
+        bench.subscribe(client, id, ONE);
+        bench.cut(client);
+    }
+    let payload = "x".repeat(1000);
+    for _ in 0..33 {
+        bench.inject("large", &payload, ONE);
+    }
+    let client = bench.connect(connect(Version::V5, "large")).0;
+    bench.cut(client);
+    assert_eq!(bench.levels(), (0, 0, 0));
+    for _ in 0..100 {
+        bench.inject("other", &payload, ONE);
+    }
+    let stats = bench.broker.stats();
+    assert_eq!((stats.queued, stats.trimmed_log_full, stats.spilled > 0), (100, 0, true));
 }

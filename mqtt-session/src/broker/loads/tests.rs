@@ -70,6 +70,11 @@ fn who_wants_what_is_asked_for_already_waits_with_the_others() {
     loads.want(7, &log, Position(50), Some(Reader::Group(1)));
     assert_eq!(wanted(&loads), [(7, 20, 50, 2), (7, 50, 100, 1)]);
     assert_eq!(loads.queue.len(), 2);
+    // What begins where that ends is another part.
+    let (mut loads, log) = (Loads::default(), self::log(9000, 1));
+    loads.want(7, &log, Position(10), None);
+    loads.want(7, &log, Position(10 + 4096), None);
+    assert_eq!(wanted(&loads), [(7, 10, 4106, 0), (7, 4106, 8202, 0)]);
 }
 
 #[test]
@@ -252,6 +257,9 @@ fn the_memory_is_divided_in_fixed_parts() {
     // Few places need no closer look; here nobody subscribes, so that there is one.
     let topic = TopicName::try_from("a").unwrap();
     assert!(broker.has_room_for(&topic, 100) && !broker.has_room_for(&topic, 101));
+    broker.stats.memory_bytes = 0;
+    assert!(broker.has_room_for(&topic, 1000) && !broker.has_room_for(&topic, 1001));
+    broker.stats.memory_bytes = 900;
     broker.loads.enabled = false;
     assert_eq!(broker.queue_limit(), 1200);
     assert!(broker.find_room(300) && !broker.find_room(301) && broker.has_room_for(&topic, 301));
@@ -444,4 +452,40 @@ fn a_load_that_fails_waits_longer_each_time() {
     assert_eq!(broker.loads.failing, 1);
     broker.load_again(key, Position(50));
     assert_eq!((broker.loads.failing, broker.loads.asked, broker.has_loads_to_start()), (0, 0, false));
+}
+
+#[test]
+fn a_log_that_has_shrunk_is_not_taken_for_the_largest() {
+    let one = entry(0).1.message.cost();
+    let mut broker = broker(one * 1600);
+    let keys = [filled(&mut broker, "a", 1..=100), filled(&mut broker, "b", 101..=150)];
+    broker.store.kept_messages = MessageId(200);
+    for _ in 0..95 {
+        broker.logs.get_mut(keys[0]).unwrap().pop_oldest();
+    }
+    broker.spill(10 * one);
+    assert_eq!(keys.map(|key| broker.logs.get(key).unwrap().spilled_len()), [0, 10]);
+}
+
+#[test]
+fn so_many_logs_are_looked_at_in_vain_and_no_more() {
+    let one = entry(0).1.message.cost();
+    for (in_vain, freed) in [(63, 1), (64, 0), (70, 0)] {
+        let mut broker = broker(one * 1600);
+        for number in 0..in_vain {
+            let filter = TopicFilter::try_from(alloc::format!("a/{number}").as_str()).unwrap();
+            let key = add(&mut broker, Log::new(filter, Position(0)));
+            let log = broker.logs.get_mut(key).unwrap();
+            for id in 0..4 {
+                broker.stats.memory_bytes += one;
+                log.append(MessageId(100 + id), entry(100 + id).1.message);
+            }
+            broker.largest.grown(key, log);
+        }
+        let small = filled(&mut broker, "b", 1..=1);
+        broker.store.kept_messages = MessageId(1);
+        broker.spill(one);
+        assert_eq!((broker.logs.get(small).unwrap().spilled_len(), broker.stats.spilled), (freed, freed), "{in_vain}");
+        assert!(broker.largest.first().is_some(), "they are looked at again the next time");
+    }
 }
