@@ -118,7 +118,7 @@ fn nothing_is_asked_for_that_has_given_way() {
 #[test]
 fn subscriptions_at_qos_0_add_their_identifiers_to_a_message_of_a_log() {
     let mut bench = Bench::new();
-    let client = bench.v5("s");
+    let client = bench.connect(persistent(Version::V5, "s", FOREVER)).0;
     let publisher = bench.v5("p");
     bench.subscribe_with(client, "a/#", ONE, 1);
     bench.subscribe_with(client, "a/b", SubscriptionOptions { no_local: true, ..QoS::AtMostOnce.into() }, 2);
