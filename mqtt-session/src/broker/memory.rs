@@ -296,7 +296,7 @@ impl MemoryStore {
     fn unsubscribed(&mut self, filter: &TopicFilter) {
         let Some(log) = self.logs.get_mut(filter) else { return };
         log.subscribers -= 1;
-        if log.subscribers == 0 && !(filter.is_shared() && !log.entries.is_empty()) {
+        if log.subscribers == 0 && (log.entries.is_empty() || !filter.is_shared()) {
             let entries = core::mem::take(&mut log.entries);
             self.logs.remove(filter);
             for id in entries.into_values() {
