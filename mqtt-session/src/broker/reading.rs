@@ -118,6 +118,10 @@ impl Broker {
                 let settled = cursor.settled();
                 log.move_cursor(cursor.acked, settled);
                 cursor.acked = settled;
+                // Other logs that have the message that was noted come before this one now.
+                session.lagging.pop_first();
+                session.lagging.insert(((noted, true), key));
+                continue;
             }
             let unread = match log.read(cursor.next) {
                 Place::Entry(entry) => Unread::At(entry.id),

@@ -64,7 +64,11 @@ impl Broker {
 
     /// A log, none of whose entries is in memory.
     fn restore_log(&mut self, filter: &TopicFilter, head: &LogHead) {
-        let log = Log::spilled(filter.clone(), head);
+        let mut log = Log::spilled(filter.clone(), head);
+        if filter.is_shared() {
+            // As every new log: what is still on its way from one before it is not to be taken for its own.
+            log.begin_at(Position(self.messages));
+        }
         self.stats.queued += log.len();
         self.stats.queued_bytes += log.bytes();
         self.stats.spilled += log.len();

@@ -305,7 +305,7 @@ impl Broker {
     pub(super) fn resume_group(&mut self, key: u32, settled: &BTreeSet<Position>, held: &BTreeSet<Position>) {
         let Some(group) = self.groups.get_mut(key) else { return };
         let Some(log) = self.logs.get_mut(group.log) else { return };
-        let last = |places: &BTreeSet<Position>| places.range(..log.end()).next_back().copied();
+        let last = |places: &BTreeSet<Position>| places.range(log.start()..log.end()).next_back().copied();
         let last = last(settled).max(last(held));
         group.cursor.next = last.map_or(log.start(), |last| last.forward(1));
         let mut at = log.start();

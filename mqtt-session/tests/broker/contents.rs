@@ -175,6 +175,7 @@ fn a_record_that_does_not_fit_its_key_is_refused() {
     let other = RecordKey::Session(ClientId::try_from("t").unwrap());
     assert!(!contents.put(&other, Record::Session(session("s"))));
     let (topic, expires_at) = (TopicName::try_from("t").unwrap(), None);
+    assert_eq!((contents.sessions(), contents.retained(), contents.logs()), (0, 0, 0));
     let elsewhere = Record::Message { message: note("r", QoS::AtMostOnce, true), expires_at };
     assert!(!contents.put(&RecordKey::Retained(topic), elsewhere));
     assert_eq!(contents, Contents::new());
@@ -199,4 +200,71 @@ fn every_record_keeps_its_number_from_coming_again() {
         assert_eq!(alone, build([&record, &counters(same_as)]));
         assert_ne!(alone, build([&record, &counters(same_as + 1)]));
     }
+}
+
+fn applied(ops: Vec<StoreOp>) -> MemoryStore {
+    let (bench, mut store) = (Bench::new(), MemoryStore::new());
+    store.apply(&StoreBatch { seq: StoreSeq(1), now: bench.now, wall: bench.wall(), ops });
+    store
+}
+
+#[test]
+fn a_log_lasts_as_long_as_anybody_subscribes_its_filter() {
+    let ids = ["s", "p"].map(|id| ClientId::try_from(id).unwrap());
+    let subscription = |id: &ClientId| StoreOp::Subscription {
+        client_id: id.clone(),
+        filter: filter("a"),
+        options: QoS::AtLeastOnce.into(),
+        identifier: 0,
+    };
+    let mut ops = vec![StoreOp::Session(session("s")), StoreOp::Session(session("p"))];
+    ops.extend(ids.each_ref().map(subscription));
+    ops.push(subscription(&ids[0])); // anew, which makes no second subscriber
+    for number in 1..=3 {
+        ops.push(StoreOp::Message(MessageId(number), note("a", QoS::AtLeastOnce, false)));
+        ops.push(StoreOp::Append(filter("a"), Position(number), MessageId(number)));
+    }
+    ops.push(StoreOp::Message(MessageId(4), note("a", QoS::AtLeastOnce, false))); // in no log
+    let levels = |ends: &[StoreOp]| {
+        let store = applied([&ops, ends].concat());
+        (store.sessions(), store.subscriptions(), store.contents().logs(), store.entries(), store.messages())
+    };
+    let one = StoreOp::SubscriptionEnd(ids[0].clone(), filter("a"));
+    assert_eq!(levels(&[]), (2, 2, 1, 3, 3));
+    assert_eq!(levels(std::slice::from_ref(&one)), (2, 1, 1, 3, 3));
+    assert_eq!(levels(&[one.clone(), one.clone()]), (2, 1, 1, 3, 3));
+    assert_eq!(levels(&[StoreOp::SessionEnd(ids[1].clone())]), (1, 1, 1, 3, 3));
+    assert_eq!(levels(&[one, StoreOp::SessionEnd(ids[1].clone())]), (1, 0, 0, 0, 0));
+}
+
+/// A store gives as much as is asked for, to the byte, and one entry of any size.
+#[test]
+fn a_load_is_as_large_as_it_may_be() {
+    let store = applied(operations());
+    let cost = note("a", QoS::ExactlyOnce, false).cost();
+    for (max_bytes, count) in [(0, 1), (cost, 1), (2 * cost - 1, 1), (2 * cost, 2), (3 * cost, 3), (100 * cost, 3)] {
+        let (from, until) = (Position(13), Position(16));
+        let loaded = store.load(&LoadRequest { filter: filter("a"), from, until, max_bytes });
+        let places: Vec<_> = loaded.entries.iter().map(|entry| entry.at.0).collect();
+        assert_eq!(places, (13..13 + count).collect::<Vec<_>>());
+        assert_eq!((loaded.from, loaded.upto), (from, Position(13 + count)));
+    }
+}
+
+#[test]
+fn a_trim_takes_a_message_from_one_log_alone() {
+    let mut ops = operations();
+    ops.push(StoreOp::Trim(filter("a"), Position(17)));
+    let store = applied(ops.clone());
+    assert_eq!((store.entries(), store.messages(), store.contents().logs()), (12, 6, 3), "an empty log is one");
+    let places = |text| {
+        let (from, until) = (Position(0), Position(100));
+        store.load(&LoadRequest { filter: filter(text), from, until, max_bytes: 1 << 20 }).entries.len()
+    };
+    assert_eq!(["a", "a/#", "$share/g/a"].map(places), [0, 6, 6]);
+    ops.extend(["a/#", "$share/g/a"].map(|text| StoreOp::Trim(filter(text), Position(17))));
+    assert_eq!(applied(ops.clone()).messages(), 2, "those on their way");
+    // Without a subscription nothing is left of an empty log.
+    let ops = [StoreOp::Append(filter("x"), Position(1), MessageId(1)), StoreOp::Trim(filter("x"), Position(2))];
+    assert_eq!(applied(ops.to_vec()).contents().logs(), 0);
 }

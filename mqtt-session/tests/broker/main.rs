@@ -20,6 +20,7 @@ mod model_shared;
 mod offline;
 mod properties;
 mod publish;
+mod reading_rules;
 mod replay;
 mod restore;
 mod retained;

@@ -457,3 +457,33 @@ fn a_group_keeps_its_messages_when_its_last_member_that_is_kept_leaves() {
     world.keep_all();
     assert_eq!((world.bench.disk.entries(), world.bench.disk.messages()), (0, 0));
 }
+
+#[test]
+fn late_acknowledgments_do_not_hit_a_group_that_came_later() {
+    // The first group's message is still on its way when the broker stops; the second has had none yet.
+    let mut world = World::new();
+    let join = |world: &mut World| {
+        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+        world.keep_all();
+        client
+    };
+    let leave = Unsubscribe { id: pid(78), filters: vec![filter("$share/g/a")], properties: Properties::new() };
+    let client = join(&mut world);
+    world.bench.send(client, subscribe("$share/g/a", QoS::ExactlyOnce));
+    world.bench.inject("a", "old", QoS::ExactlyOnce);
+    world.bench.send(client, leave);
+    world.bench.send(client, subscribe("$share/g/a", QoS::ExactlyOnce));
+    world.keep_all();
+    world.crash();
+    let client = join(&mut world);
+    assert_eq!(world.bench.recv_texts(client), ["old"]);
+    world.bench.inject("a", "new", QoS::AtLeastOnce);
+    assert_eq!(world.bench.recv_texts(client), ["new"]);
+    world.bench.send(client, Packet::PubRec(ack(1)));
+    world.bench.send(client, Packet::PubComp(ack(1)));
+    world.keep_all();
+    assert_eq!((world.bench.disk.entries(), world.bench.broker.stats().dropped_queue_full), (1, 0));
+    world.crash();
+    let client = join(&mut world);
+    assert_eq!(world.bench.recv_texts(client), ["new"]);
+}

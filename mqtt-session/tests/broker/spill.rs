@@ -341,6 +341,29 @@ fn one_message_of_several_spilled_logs_comes_once() {
 }
 
 #[test]
+fn a_message_that_one_of_several_logs_has_lost_comes_once() {
+    // [MQTT-3.3.4-2]: the log that lost it has to be loaded when the others are read.
+    let mut bench = Bench::on_disk(4 * KIB, |config| config.session.max_queued_messages = 3);
+    let own = properties([Property::ReceiveMaximum(1), Property::SessionExpiryInterval(FOREVER)]);
+    let client = bench.connect(Connect { properties: own, ..persistent(Version::V5, "s", FOREVER) }).0;
+    for filter in ["a/+", "#", "+/b"] {
+        bench.subscribe(client, filter, QoS::ExactlyOnce);
+    }
+    bench.inject("first", "", ONE);
+    let first = bench.recv_publish(client);
+    bench.inject("a/b", "twice?", QoS::ExactlyOnce);
+    for _ in 0..4 {
+        bench.inject("more", &"x".repeat(700), ONE);
+    }
+    assert!(bench.broker.stats().spilled > 0);
+    bench.send(client, Packet::PubAck(ack(id_of(&first))));
+    let got = bench.take_texts(client);
+    assert_eq!((got[0].as_str(), got.iter().filter(|text| *text == "twice?").count()), ("twice?", 1));
+    assert_eq!((got.len(), losses(&bench, "s", DropReason::QueueFull)), (4, 2));
+    assert_empty(&bench);
+}
+
+#[test]
 fn what_a_lost_member_had_goes_to_another_from_the_store() {
     // [MQTT-4.8.2-4], [MQTT-4.8.2-5]
     let mut bench = Bench::on_disk(4 * KIB, |config| config.connection.max_inflight = 10);

@@ -125,8 +125,6 @@ pub(crate) struct Diary {
 pub(crate) struct History {
     pub(crate) clients: Vec<Diary>,
     pub(crate) crashes: u32,
-    /// Messages may stay in the store alone.
-    pub(crate) spills: bool,
     /// Batches that disks refused.
     pub(crate) store_failures: u32,
     /// Messages that the brokers say full queues lost, by client or shared subscription.

@@ -105,7 +105,6 @@ pub fn run(scenario: &Scenario, keep_trace: bool) -> Report {
     let history = History {
         clients: world.actors.iter_mut().map(|actor| std::mem::take(&mut actor.diary)).collect(),
         crashes: world.crashes,
-        spills: scenario.faults.small_memory,
         store_failures: world.store_failures,
         dropped: std::mem::take(&mut world.dropped),
         dropped_late: std::mem::take(&mut world.dropped_late),
