@@ -268,3 +268,18 @@ fn a_trim_takes_a_message_from_one_log_alone() {
     let ops = [StoreOp::Append(filter("x"), Position(1), MessageId(1)), StoreOp::Trim(filter("x"), Position(2))];
     assert_eq!(applied(ops.to_vec()).contents().logs(), 0);
 }
+
+/// A deadline on the broker's clock ends with the broker: what is kept has one on the wall's.
+#[test]
+fn a_message_is_kept_with_its_deadline_on_the_wall_clock_alone() {
+    let bench = Bench::new();
+    let later = std::time::Duration::from_secs(10);
+    let expires_at = Some(bench.now + later);
+    let message = Message { expires_at, ..Message::clone(&note("a", QoS::AtLeastOnce, false)) };
+    let append = StoreOp::Append(filter("a"), Position(1), MessageId(1));
+    let store = applied(vec![StoreOp::Message(MessageId(1), Arc::new(message)), append]);
+    let (from, until) = (Position(1), Position(2));
+    let loaded = store.load(&LoadRequest { filter: filter("a"), from, until, max_bytes: 1 });
+    assert_eq!(loaded.entries[0].message.expires_at, None);
+    assert_eq!(loaded.entries[0].expires_at, Some(bench.wall() + later));
+}
