@@ -403,11 +403,13 @@ impl<D: Disk> Ledger<D> {
         }
     }
 
-    /// One subscriber less; a log without any is over.
+    /// One subscriber less; a log without any is over. That of a shared group is not before it is trimmed: the group may have
+    /// members whose sessions are not kept.
     fn lose_subscriber(&mut self, log: LogNumber) {
         let Some(head) = self.logs.get_mut(&log) else { return };
         head.subscribers = head.subscribers.saturating_sub(1);
-        if head.subscribers == 0 {
+        let shared = head.filter.as_ref().is_some_and(TopicFilter::is_shared);
+        if head.subscribers == 0 && (head.is_empty() || !shared) {
             self.end_log(log);
         }
     }
