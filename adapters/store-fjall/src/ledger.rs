@@ -408,8 +408,8 @@ impl<D: Disk> Ledger<D> {
     fn lose_subscriber(&mut self, log: LogNumber) {
         let Some(head) = self.logs.get_mut(&log) else { return };
         head.subscribers = head.subscribers.saturating_sub(1);
-        let shared = head.filter.as_ref().is_some_and(TopicFilter::is_shared);
-        if head.subscribers == 0 && (head.is_empty() || !shared) {
+        let lasts = !head.is_empty() && head.filter.as_ref().is_some_and(TopicFilter::is_shared);
+        if head.subscribers == 0 && !lasts {
             self.end_log(log);
         }
     }

@@ -25,10 +25,13 @@ pub(crate) fn run(arguments: &BrokerArgs) -> Result<(), Failure> {
         None => File::default(),
     };
     let ports = ports(arguments, &file)?;
-    let data = arguments.data.as_deref().or(file.data.as_deref()).filter(|_| !arguments.ephemeral);
+    let ephemeral = arguments.ephemeral || file.ephemeral && arguments.data.is_none();
+    let data = (!ephemeral).then(|| arguments.data.as_deref().unwrap_or(&file.data));
     let durability = arguments.durability.unwrap_or(file.durability);
     if data.is_none() && !matches!(arguments.durability, None | Some(Durability::Memory)) {
-        return Err(Failure::usage("--durability: needs --data DIR; without a folder everything is in memory"));
+        return Err(Failure::usage(
+            "--durability: everything is in memory; without --ephemeral it is kept in a folder",
+        ));
     }
     let format = arguments.log_format.unwrap_or(file.log.format);
     logging::start(format, arguments.log_level.unwrap_or(file.log.level));

@@ -92,16 +92,16 @@ pub(crate) struct BrokerArgs {
     /// Configuration file (TOML); see zanzara.example.toml
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Folder for what survives a restart: sessions, queued and retained messages; made if it is not there
+    /// Folder for what survives a restart: sessions, queued and retained messages; made if it is not there [default: zanzara-data]
     #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
     pub(crate) data: Option<PathBuf>,
-    /// Keep everything in memory, and nothing beyond the end [default]
+    /// Keep everything in memory, and nothing beyond the end
     #[arg(long)]
     pub(crate) ephemeral: bool,
     /// Threads that share the work; only 1 is possible yet [default: 1]
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<usize>,
-    /// With --data, when a change is acknowledged: memory (at once; a crash can lose the last moments), os (a power cut can),
+    /// When a change is acknowledged: memory (at once; a crash can lose the last moments), os (a power cut can),
     /// disk (synced) [default: disk]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) durability: Option<Durability>,

@@ -80,7 +80,7 @@ fn what_it_cannot_do_is_refused_with_a_reason() {
     for (arguments, code, part) in [
         (&["--shards", "2"][..], 2, "--shards: only 1"),
         (&["--shards", "0"], 2, "--shards: only 1"),
-        (&["--durability", "disk"], 2, "--durability: needs --data"),
+        (&["--ephemeral", "--durability", "disk"], 2, "--durability: everything is in memory"),
         (&["--data", "/dev/null"], 1, "/dev/null"),
         (&["store", "check", "/nowhere/data"], 2, "there is no such folder"),
         (&["store", "stats", "/nowhere/data"], 2, "there is no such folder"),
@@ -88,18 +88,34 @@ fn what_it_cannot_do_is_refused_with_a_reason() {
         (&["--listen", "mqtts://localhost"], 2, "--tls-certificate FILE and --tls-key FILE"),
         (&["--listen", "wss://localhost", "--tls-key", "x"], 2, "--tls-certificate"),
         (&["--listen", "http://localhost"], 2, "unknown protocol"),
-        (&["--listen", "unix:///nowhere/x"], 1, "/nowhere/x"),
+        (&["--ephemeral", "--listen", "unix:///nowhere/x"], 1, "/nowhere/x"),
         (&["--listen", "localhost"], 2, "mqtt://127.0.0.1:1883"),
         (&["--drain-timeout", "soon"], 2, "\"10s\""),
         (&["--config", "/nowhere/zanzara.toml"], 2, "cannot read /nowhere/zanzara.toml"),
         (&["--nonsense"], 2, "--nonsense"),
-        (&["--listen", &taken], 1, "another port"),
+        (&["--ephemeral", "--listen", &taken], 1, "another port"),
     ] {
         let output = run(arguments);
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         assert!(errors.contains(part), "{part} is missing in: {errors}");
     }
+}
+
+#[test]
+fn without_a_word_data_is_kept_in_the_working_directory() {
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-working", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir); // of an earlier process with the same number
+    std::fs::create_dir(&dir).unwrap();
+    for found in ["0 retained messages", "1 retained messages"] {
+        let mut command = cli_support::zanzara(&["--listen", "mqtt://127.0.0.1:0"]);
+        command.current_dir(&dir);
+        let broker = Broker::from(Running::spawn(command));
+        let banner = broker.banner.join("\n");
+        assert!(banner.contains("kept in zanzara-data") && banner.contains(found), "{banner}");
+        assert!(broker.client("pub", &["-r", "-q", "1", "-t", "kept", "-m", "a"]).status.success());
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
@@ -196,7 +212,7 @@ fn version_and_help_are_there() {
 fn too_few_open_files_are_survived() {
     // The limit is set by the shell, for a broker that cannot raise it.
     let binary = env!("CARGO_BIN_EXE_zanzara");
-    let script = format!("ulimit -n 40; exec '{binary}' --listen mqtt://127.0.0.1:0");
+    let script = format!("ulimit -n 40; exec '{binary}' --ephemeral --listen mqtt://127.0.0.1:0");
     let mut command = std::process::Command::new("sh");
     command.arg("-c").arg(script);
     let mut broker = Broker::from(Running::spawn(command));

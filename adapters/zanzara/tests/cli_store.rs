@@ -30,7 +30,7 @@ impl Drop for Folder {
 #[test]
 fn what_could_not_be_sent_is_sent_by_the_next_run() {
     let folder = Folder::new("offline");
-    let broker = Broker::start(&["--ephemeral"]);
+    let broker = Broker::start(&[]);
     let port = broker.port.clone();
     let watcher = broker.subscriber(&["-q", "2", "-t", "late", "-C", "3"]);
     let nowhere = ["-h", "127.0.0.1", "-p", "1", "--store", folder.path(), "-i", "p", "-q", "2", "-t", "late"];
@@ -48,7 +48,7 @@ fn what_could_not_be_sent_is_sent_by_the_next_run() {
 #[test]
 fn a_publisher_that_is_killed_goes_on_where_it_was() {
     let folder = Folder::new("killed");
-    let broker = Broker::start(&["--ephemeral"]);
+    let broker = Broker::start(&[]);
     let watcher = broker.subscriber(&["-q", "2", "-t", "lines", "-i", "watcher", "-c"]);
     let arguments = ["pub", "-h", "127.0.0.1", "-p", &broker.port, "--store", folder.path(), "--durability", "os"];
     let arguments = [&arguments[..], &["-i", "p", "-q", "2", "-t", "lines"]].concat();
@@ -73,7 +73,7 @@ fn a_publisher_that_is_killed_goes_on_where_it_was() {
 #[test]
 fn a_subscriber_prints_what_it_had_not_printed() {
     let folder = Folder::new("subscriber");
-    let broker = Broker::start(&["--ephemeral"]);
+    let broker = Broker::start(&[]);
     let subscriber = ["--store", folder.path(), "-i", "s", "-q", "2", "-t", "news"];
     let output = broker.client("sub", &[&subscriber[..], &["-W", "1"]].concat());
     assert_eq!(output.status.code(), Some(27), "{}", text(&output.stderr));
@@ -101,7 +101,7 @@ fn what_cannot_be_kept_is_refused() {
     }
     let output = run(&["pub", "--pending"]);
     assert!(text(&output.stderr).contains("--store"), "{}", text(&output.stderr));
-    let broker = Broker::start(&["--ephemeral"]);
+    let broker = Broker::start(&[]);
     let first = broker.subscriber(&["--store", folder.path(), "-i", "s", "-t", "x"]);
     let second = broker.client("sub", &["--store", folder.path(), "-i", "s", "-t", "x"]);
     assert_eq!(second.status.code(), Some(1));

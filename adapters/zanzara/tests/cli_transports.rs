@@ -57,7 +57,7 @@ fn every_address_is_served_and_reached() {
     let [certificate, key, ca, socket] =
         ["server.pem", "server.key", "ca.pem", "broker.sock"].map(|name| folder.path(name));
     let local = format!("unix://{socket}");
-    let mut arguments = vec!["broker", "--tls-certificate", &certificate, "--tls-key", &key];
+    let mut arguments = vec!["broker", "--ephemeral", "--tls-certificate", &certificate, "--tls-key", &key];
     for url in ["mqtts://127.0.0.1:0", "ws://127.0.0.1:0/mqtt", "wss://127.0.0.1:0", &local] {
         arguments.extend(["--listen", url]);
     }
@@ -96,7 +96,7 @@ fn a_hangup_brings_new_certificates() {
         folder.path("server.key")
     );
     let config = Scratch::new("hangup.toml", &config);
-    let broker = Running::start(&["--config", config.path(), "--log-format", "json"]);
+    let broker = Running::start(&["--ephemeral", "--config", config.path(), "--log-format", "json"]);
     let addresses = addresses(&broker);
     assert!(addresses.len() == 1 && addresses[0].starts_with("mqtts://"), "{addresses:?}");
     let ca = folder.path("ca.pem");

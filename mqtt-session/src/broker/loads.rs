@@ -472,3 +472,6 @@ pub(super) enum Look {
     /// It is not there any more.
     Nothing,
 }
+
+#[cfg(test)]
+mod tests;

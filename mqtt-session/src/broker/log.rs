@@ -383,6 +383,24 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_is_mostly_empty_gives_memory_back() {
+        for (capacity, entries, kept) in
+            [(2048, 511, false), (2048, 512, true), (1024, 0, true), (1025, 0, false), (4096, 900, false)]
+        {
+            let mut log = log(entries);
+            let mut tail = VecDeque::with_capacity(capacity);
+            tail.append(&mut log.tail);
+            log.tail = tail;
+            assert_eq!(log.tail.capacity(), capacity);
+            log.shrink();
+            assert_eq!(log.tail.capacity() == capacity, kept, "{capacity} {entries}");
+            let room = log.tail.capacity() as u64;
+            assert!(kept || (2 * entries..3 * entries + 1).contains(&room), "room to grow again: {room}");
+            assert_eq!(log.len(), entries);
+        }
+    }
+
+    #[test]
     fn a_log_of_the_store_goes_on_where_it_ended() {
         let head = LogHead { start: Position(3), end: Position(6), bytes: 10 };
         let mut log = Log::spilled(TopicFilter::from_static("a"), &head);

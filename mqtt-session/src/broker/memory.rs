@@ -113,7 +113,7 @@ impl MemoryStore {
 
     /// Number of messages that logs and deliveries refer to.
     pub fn messages(&self) -> usize {
-        self.messages.len()
+        self.messages.values().filter(|kept| kept.references > 0).count()
     }
 
     /// Everything but the messages of logs, of which there are only heads. O(n log n) in what is given back.
@@ -149,7 +149,7 @@ impl MemoryStore {
         loaded
     }
 
-    pub(super) fn apply_op(&mut self, op: &StoreOp, now: Instant, wall: UnixTime) {
+    fn apply_op(&mut self, op: &StoreOp, now: Instant, wall: UnixTime) {
         match op {
             StoreOp::Session(record) => self.put_session(record),
             StoreOp::SessionEnd(client_id) => self.end_session(client_id),
@@ -257,7 +257,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn put_session(&mut self, record: &SessionRecord) {
+    fn put_session(&mut self, record: &SessionRecord) {
         if let Some(session) = self.sessions.get_mut(&record.client_id) {
             session.record = Some(record.clone());
             return;
@@ -276,19 +276,17 @@ impl MemoryStore {
         }
     }
 
-    /// `None`: there is no such session.
-    pub(super) fn put_subscription(
+    fn put_subscription(
         &mut self,
         client_id: &ClientId,
         filter: &TopicFilter,
         options: SubscriptionOptions,
         identifier: u32,
-    ) -> Option<()> {
-        let session = self.sessions.get_mut(client_id)?;
+    ) {
+        let Some(session) = self.sessions.get_mut(client_id) else { return };
         if session.subscriptions.insert(filter.clone(), (options, identifier)).is_none() {
             self.logs.entry(filter.clone()).or_default().subscribers += 1;
         }
-        Some(())
     }
 
     /// One subscriber less; a log without any is over. That of a shared group is not before it is trimmed: the group may have
@@ -329,7 +327,7 @@ impl MemoryStore {
         }
     }
 
-    pub(super) fn refer(&mut self, id: MessageId) {
+    fn refer(&mut self, id: MessageId) {
         if let Some(kept) = self.messages.get_mut(&id) {
             kept.references += 1;
         }

@@ -32,7 +32,8 @@ impl Broker {
             gaps.settled.insert((key, at));
         }
         let settled = cursor.acknowledge(at);
-        if settled == cursor.acked && at > settled {
+        // It may stand right at the cursor, which has not come by yet.
+        if settled == cursor.acked && at >= settled {
             self.store.push(StoreOp::Settled(Some(session.client_id.clone()), log.filter.clone(), at));
         }
         self.settle_cursor(slot, key);

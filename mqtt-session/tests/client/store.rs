@@ -4,7 +4,7 @@ use mqtt_session::client::{
     Client, ClientConfig, Completion, ConfigError, Event, Failure, MemoryStore, Message, Outcome, QueueConfig,
     QueuePolicy, Record, RecordKey, SessionLoss, StoreBatch, StoreOp, StoreSeq, SubscribeOptions, Token,
 };
-use mqtt_session::proto::{Delivery, Packet, Properties, Property, QoS, ReasonCode, UnsubAck, Version};
+use mqtt_session::proto::{Delivery, Packet, Properties, Property, QoS, ReasonCode, SubAck, UnsubAck, Version};
 use mqtt_session::{Instant, UnixTime};
 use std::collections::VecDeque;
 
@@ -408,4 +408,80 @@ fn the_end_of_a_subscription_is_told_when_it_cannot_come_back() {
     assert_eq!(net.settled(token), Some(Ok(Outcome::Unsubscribed(vec![ReasonCode::Success]))));
     let net = restarted(net, config());
     assert_eq!(net.client.subscriptions().count(), 0);
+}
+
+/// A flight has its message if that is there, has not gone over to the Server, and can be on its way at all.
+#[test]
+fn a_flight_whose_message_makes_no_sense_counts_as_released() {
+    for (qos, released, sent_again) in [
+        (QoS::AtLeastOnce, false, true),
+        (QoS::ExactlyOnce, false, true),
+        (QoS::ExactlyOnce, true, false),
+        (QoS::AtMostOnce, false, false),
+    ] {
+        let token = Token::from_u64(5);
+        let mut kept = MemoryStore::new();
+        kept.put(Record::Session { client_id: id("c"), connecting: false });
+        let message = Message::new(topic("t"), "x", qos);
+        kept.put(Record::Message { token, message, expires_at: None });
+        kept.put(Record::Flight { id: pid(3), token, order: 1, released });
+        let state = kept.session(UnixTime::from_millis(0));
+        let flights: Vec<_> = state.inflight.iter().map(|flight| (flight.id, flight.message.is_some())).collect();
+        assert_eq!((flights, state.queue.len()), (vec![(pid(3), sent_again)], 0), "{qos:?} {released}");
+    }
+}
+
+/// The store is asked again as long as it lacks anything, and not for nothing.
+#[test]
+fn a_store_that_caught_up_is_not_asked_again() {
+    let mut net = online(config());
+    net.publish("t", "1", QoS::ExactlyOnce);
+    net.run();
+    let first = net.batches.pop_front().unwrap();
+    net.publish("t", "2", QoS::ExactlyOnce);
+    net.run();
+    let second = net.batches.pop_front().unwrap();
+    net.client.handle_completion(net.now, Completion::StoreFailed { seq: second.seq });
+    net.client.handle_completion(net.now, Completion::Stored { upto: first.seq });
+    net.pass(secs(1));
+    let asked = net.batches.pop_front().expect("the second is still missing");
+    net.client.handle_completion(net.now, Completion::StoreFailed { seq: asked.seq });
+    net.client.handle_completion(net.now, Completion::Stored { upto: asked.seq });
+    net.run();
+    net.batches.clear();
+    net.pass(secs(5));
+    assert!(net.batches.is_empty());
+}
+
+#[test]
+fn an_attempt_that_was_given_up_is_not_made_when_the_store_answers() {
+    let mut net = online(config());
+    net.lose();
+    net.client.connect(net.now);
+    net.run();
+    assert!(net.connects.is_empty() && !net.batches.is_empty(), "CONNECT waits for the store");
+    net.client.disconnect(net.now, &ReasonCode::Success.into()).unwrap();
+    net.keep();
+    assert!(net.connects.is_empty() && net.client.is_idle());
+}
+
+/// An answer that changes nothing that is kept has nothing to wait for.
+#[test]
+fn an_answer_to_older_options_is_passed_on_at_once() {
+    let mut net = online(config());
+    let first = net.subscribe("a", QoS::AtLeastOnce);
+    let second = net.subscribe("a", QoS::ExactlyOnce);
+    net.keep();
+    let sent = net.sent();
+    let answer = |packet: &Packet, reason| match packet {
+        Packet::Subscribe(packet) => SubAck { id: packet.id, reasons: vec![reason], properties: Properties::new() },
+        other => panic!("{other:?}"),
+    };
+    net.send(answer(&sent[0], ReasonCode::GrantedQoS1));
+    assert!(net.batches.is_empty());
+    assert!(matches!(net.settled(first), Some(Ok(_))));
+    net.send(answer(&sent[1], ReasonCode::GrantedQoS2));
+    assert!(net.settled(second).is_none(), "that one is to be kept");
+    net.keep();
+    assert!(matches!(net.settled(second), Some(Ok(_))));
 }

@@ -331,3 +331,39 @@ fn what_the_server_does_not_support_is_not_asked_for() {
     net.subscribe("a", QoS::AtMostOnce);
     assert_eq!(subscribed(&mut net), ["a"]);
 }
+
+#[test]
+fn a_subscription_is_wanted_however_often_the_session_is_lost() {
+    let mut net = Net::new(persistent(Version::V5));
+    net.go_online(false, &[]);
+    net.subscribe("a", QoS::AtLeastOnce);
+    net.grant();
+    for _ in 0..3 {
+        net.reconnect(false);
+        assert_eq!(net.client.subscriptions().count(), 1);
+        assert_eq!(subscribed(&mut net), ["a"]);
+        net.reconnect(false);
+        let again = as_subscribe(net.sent_one());
+        assert_eq!(names(&again), ["a"], "also where the Server has not answered");
+        net.send(suback(again.id.get(), &[ReasonCode::GrantedQoS1]));
+        assert!(net.client.subscriptions().all(|(.., confirmed)| confirmed));
+    }
+    // What was never confirmed is no subscription that the Server has lost.
+    let mut net = Net::online_with(ClientConfig { resubscribe: false, ..persistent(Version::V5) });
+    net.subscribe("a", QoS::AtLeastOnce);
+    net.sent();
+    net.reconnect(false);
+    assert_eq!(subscribed(&mut net), ["a"]);
+    assert_eq!(net.client.subscriptions().count(), 1);
+}
+
+// Section 3.8.2.1.2
+#[test]
+fn a_subscription_identifier_may_be_as_large_as_the_largest() {
+    let mut net = Net::online_with(persistent(Version::V5));
+    for (number, allowed) in [(0, false), (1, true), (268_435_455, true), (268_435_456, false)] {
+        let options = SubscribeOptions { identifier: Some(number), ..SubscribeOptions::default() };
+        let filters = vec![(filter("a"), QoS::AtMostOnce.into())];
+        assert_eq!(net.client.subscribe(net.now, filters, options).is_ok(), allowed, "{number}");
+    }
+}

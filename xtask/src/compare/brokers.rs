@@ -111,7 +111,8 @@ fn ours(zanzara: &Path, durable: bool) -> Result<Vec<Broker>> {
         "{dir}/broker.conf",
     ];
     if !durable {
-        return Ok(vec![Broker::new("zanzara", &version, "in memory", &common, config)]);
+        let command = [&common[..], &["--ephemeral"]].concat();
+        return Ok(vec![Broker::new("zanzara", &version, "in memory", &command, config)]);
     }
     let at = |level: &str, settings: &str| {
         let command = [&common[..], &["--data", "{dir}/data", "--durability", level]].concat();

@@ -280,7 +280,6 @@ proptest! {
         let disk = &committer.ledger.records.disk;
         let keys: Vec<_> = disk.records.keys().filter_map(|(table, key)| Key::decode(*table, key)).collect();
         let messages = keys.iter().filter(|key| matches!(key, Key::Message(_))).count();
-        model.collect();
         prop_assert_eq!(messages, model.messages());
     }
 }

@@ -21,7 +21,8 @@ pub(crate) struct File {
     /// The lines on which they begin.
     #[serde(skip)]
     pub(super) listener_lines: Vec<usize>,
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: PathBuf,
+    pub(crate) ephemeral: bool,
     pub(crate) durability: Durability,
     pub(crate) drain_timeout: Span,
     pub(crate) log: Log,
@@ -247,7 +248,8 @@ impl Default for File {
             listen: Listen::default(),
             listener: Vec::new(),
             listener_lines: Vec::new(),
-            data: None,
+            data: "zanzara-data".into(),
+            ephemeral: false,
             durability: Durability::default(),
             drain_timeout: Span(Duration::from_secs(5)),
             log: Log::default(),

@@ -139,6 +139,9 @@ pub struct Broker {
 impl Broker {
     pub fn start(arguments: &[&str]) -> Self {
         let mut all = vec!["--listen", "mqtt://127.0.0.1:0"];
+        if !arguments.contains(&"--data") {
+            all.push("--ephemeral");
+        }
         all.extend(arguments);
         Self::from(Running::start(&all))
     }
