@@ -111,8 +111,8 @@ impl<const LEVEL: usize> Harness for Fjall<LEVEL> {
         Self::open(place)
     }
 
-    /// A journal, which is used again when it is full, and what is not worth a merge of files yet.
-    const KEPT: u64 = (66 + 32) << 20;
+    /// Two journals, of which one goes when all trees have written what is in it, and what is not worth a merge of files yet.
+    const KEPT: u64 = (2 * 66 + 32) << 20;
 
     fn bytes(&mut self) -> Option<u64> {
         Some(size(&self.path))
