@@ -58,6 +58,7 @@ impl World {
                     }
                 },
                 broker::Output::Request(Request::Store(batch)) => {
+                    self.note_ends(&batch);
                     self.nodes[node].disk.write(now, batch, slow, &mut self.net);
                 }
                 broker::Output::Request(Request::Load(request)) => {
@@ -77,6 +78,18 @@ impl World {
             }
         }
         any
+    }
+
+    /// Sessions that end in the store. What follows them may be a session that is kept and never announced, when a crash comes
+    /// between its batch and `Event::Connected`; the next connection finds it there.
+    fn note_ends(&mut self, batch: &StoreBatch) {
+        for op in &batch.ops {
+            if let StoreOp::SessionEnd(client_id) = op
+                && let Some(actor) = self.actors.iter_mut().find(|actor| actor.machine.client_id() == client_id)
+            {
+                actor.diary.renewed.push(self.now);
+            }
+        }
     }
 
     pub(super) fn note(&mut self, node: usize, event: &broker::Event) {
