@@ -110,7 +110,7 @@ pub(crate) struct Diary {
     pub(crate) expired: Vec<String>,
     /// What the broker did against the rules for sessions that end.
     pub(crate) misjudged: Vec<String>,
-    /// When the broker made it a new session, or ended the old one.
+    /// When the broker made it a new session.
     pub(crate) renewed: Vec<Instant>,
     /// Speaks 5.0.
     pub(crate) v5: bool,

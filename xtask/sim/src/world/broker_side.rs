@@ -30,7 +30,7 @@ impl World {
             if let Some(left) = &mut self.nodes[node].doomed {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
-                    self.crash(node); // with this output not carried out, nor any behind it
+                    self.crash(node, Some(output)); // with this output not carried out, nor any behind it
                     break;
                 }
             }
@@ -58,7 +58,6 @@ impl World {
                     }
                 },
                 broker::Output::Request(Request::Store(batch)) => {
-                    self.note_ends(&batch);
                     self.nodes[node].disk.write(now, batch, slow, &mut self.net);
                 }
                 broker::Output::Request(Request::Load(request)) => {
@@ -78,18 +77,6 @@ impl World {
             }
         }
         any
-    }
-
-    /// Sessions that end in the store. What follows them may be a session that is kept and never announced, when a crash comes
-    /// between its batch and `Event::Connected`; the next connection finds it there.
-    fn note_ends(&mut self, batch: &StoreBatch) {
-        for op in &batch.ops {
-            if let StoreOp::SessionEnd(client_id) = op
-                && let Some(actor) = self.actors.iter_mut().find(|actor| actor.machine.client_id() == client_id)
-            {
-                actor.diary.renewed.push(self.now);
-            }
-        }
     }
 
     pub(super) fn note(&mut self, node: usize, event: &broker::Event) {
@@ -125,6 +112,16 @@ impl World {
             }
             _ => self.count_dropped(event),
         }
+    }
+
+    /// What a broker that crashes would have said, about things that it may have stored.
+    pub(super) fn last_words(&mut self, event: &broker::Event) {
+        if let broker::Event::Connected { client_id, session_present: false, .. } = event
+            && let Some(actor) = self.actors.iter_mut().find(|actor| actor.machine.client_id() == client_id)
+        {
+            actor.diary.renewed.push(self.now);
+        }
+        self.count_dropped(event);
     }
 
     /// Counts what full queues lose, as the broker tells it: of the log of a group at once, of a session when it reads.

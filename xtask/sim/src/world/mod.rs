@@ -16,7 +16,7 @@ use crate::scenario::{Faults, Scenario, generator};
 use crate::trace::Trace;
 use mqtt_session::broker::{
     self, AuthOutcome, Authentication, Broker, Completion, Config, ConnId, Decision, DisconnectReason, DropReason,
-    Grant, Greeting, Peer, Request, StoreBatch, StoreOp,
+    Grant, Greeting, Peer, Request,
 };
 use mqtt_session::client;
 use mqtt_session::proto::{QoS, ReasonCode};
