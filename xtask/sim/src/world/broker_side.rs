@@ -126,6 +126,9 @@ impl World {
 
     /// Counts what full queues lose, as the broker tells it: of the log of a group at once, of a session when it reads.
     pub(super) fn count_dropped(&mut self, event: &broker::Event) {
+        if let broker::Event::Dropped { receiver, reason: DropReason::SlowReceiver, .. } = event {
+            self.slow.insert(receiver.to_string());
+        }
         if let broker::Event::Dropped { receiver, count, reason } = event
             && *reason == if receiver.starts_with('$') { DropReason::LogFull } else { DropReason::QueueFull }
         {
