@@ -257,7 +257,7 @@ impl Judge<'_> {
             if shared || !subscribed || !seen.insert(got.name) {
                 continue;
             }
-            if Self::may_come_late(diary, sent, got) {
+            if self.may_come_late(client, sent, got) {
                 continue;
             }
             let key = (got.name.0, sent.topic.as_str(), sent.qos, got.qos);
@@ -271,10 +271,10 @@ impl Judge<'_> {
 
     /// A QoS 1 message that its publisher sends again reaches a receiver that never saw it the first time: behind those that
     /// it did see, as in "1, 3, 2, 3" for the "1, 2, 3, 2, 3" of section 4.6. By right it missed what expired before it was
-    /// read, and at QoS 0 what came while it was away.
-    fn may_come_late(receiver: &Diary, sent: &Sent, got: &Got) -> bool {
-        let away = got.qos == QoS::AtMostOnce && receiver.connections > 1;
-        sent.qos == QoS::AtLeastOnce && (sent.expires || away)
+    /// read, and at QoS 0 what came while it was away, or did not read.
+    fn may_come_late(&self, receiver: usize, sent: &Sent, got: &Got) -> bool {
+        let missed = self.diary(receiver).connections > 1 || self.history.slow.contains(&format!("client-{receiver}"));
+        sent.qos == QoS::AtLeastOnce && (sent.expires || got.qos == QoS::AtMostOnce && missed)
     }
 
     fn unsubscribed(&self, client: usize) -> Result<(), Violation> {

@@ -2,7 +2,7 @@
 use mqtt_session::Instant;
 use mqtt_session::client::Token;
 use mqtt_session::proto::QoS;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a message: who published it, and his how-manieth it is.
 pub(crate) type Name = (usize, u32);
@@ -127,6 +127,8 @@ pub(crate) struct History {
     pub(crate) crashes: u32,
     /// Batches that disks refused.
     pub(crate) store_failures: u32,
+    /// Clients for which the brokers say that messages of QoS 0 were lost, for they did not read them.
+    pub(crate) slow: BTreeSet<String>,
     /// Messages that the brokers say full queues lost, by client or shared subscription.
     pub(crate) dropped: BTreeMap<String, u64>,
     /// Those of them that were lost when the faults had ended.

@@ -9,6 +9,16 @@ fn the_laws_hold_for_the_first_seeds() {
     }
 }
 
+/// The session of a publisher ends, the next one is kept, and the broker crashes before it says so to anybody: what was on its
+/// way comes for the second time, as after a CONNACK that is lost.
+#[test]
+fn a_session_may_be_renewed_without_a_word() {
+    let mut faults = Faults { half_open: true, crashes: true, slow_disk: true, freezes: true, ..Faults::NONE };
+    (faults.jumps, faults.slow_answers, faults.kills) = (true, true, true);
+    let report = run(&Scenario { seed: 500_653, steps: 139, clients: 2, brokers: 1, faults }, false);
+    assert_eq!(report.violation, None);
+}
+
 #[test]
 fn one_seed_gives_one_history() {
     for seed in [3, 4] {

@@ -30,7 +30,7 @@ impl World {
             if let Some(left) = &mut self.nodes[node].doomed {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
-                    self.crash(node); // with this output not carried out, nor any behind it
+                    self.crash(node, Some(output)); // with this output not carried out, nor any behind it
                     break;
                 }
             }
@@ -114,8 +114,21 @@ impl World {
         }
     }
 
+    /// What a broker that crashes would have said, about things that it may have stored.
+    pub(super) fn last_words(&mut self, event: &broker::Event) {
+        if let broker::Event::Connected { client_id, session_present: false, .. } = event
+            && let Some(actor) = self.actors.iter_mut().find(|actor| actor.machine.client_id() == client_id)
+        {
+            actor.diary.renewed.push(self.now);
+        }
+        self.count_dropped(event);
+    }
+
     /// Counts what full queues lose, as the broker tells it: of the log of a group at once, of a session when it reads.
     pub(super) fn count_dropped(&mut self, event: &broker::Event) {
+        if let broker::Event::Dropped { receiver, reason: DropReason::SlowReceiver, .. } = event {
+            self.slow.insert(receiver.to_string());
+        }
         if let broker::Event::Dropped { receiver, count, reason } = event
             && *reason == if receiver.starts_with('$') { DropReason::LogFull } else { DropReason::QueueFull }
         {

@@ -13,7 +13,7 @@ impl World {
             4..6 if faults.crashes => {
                 let node = self.fate.below(self.nodes.len() as u64) as usize;
                 match self.fate.below(2) {
-                    0 => self.crash(node),
+                    0 => self.crash(node, None),
                     _ => self.nodes[node].doomed = Some(1 + self.fate.below(30)),
                 }
             }
@@ -91,11 +91,12 @@ impl World {
         }
     }
 
-    pub(super) fn crash(&mut self, node: usize) {
+    /// A broker crashes, before this output of it was carried out.
+    pub(super) fn crash(&mut self, node: usize, output: Option<broker::Output>) {
         let Some(mut machine) = self.nodes[node].machine.take() else { return };
-        while let Some(output) = machine.poll_output() {
+        for output in output.into_iter().chain(std::iter::from_fn(|| machine.poll_output())) {
             if let broker::Output::Event(event) = output {
-                self.count_dropped(&event); // what its last words would have said is true all the same
+                self.last_words(&event); // true all the same
             }
         }
         self.crashes += 1;
@@ -162,5 +163,19 @@ impl World {
         // It never reads more than the pipe holds, and goes some time without a word.
         link.reset_at = Some(self.now + Duration::from_millis(1000 + self.fate.below(10_000)));
         self.add_link(link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_output_at_which_a_broker_crashes_belongs_to_its_last_words() {
+        let mut world = World::new(&Scenario::of(1, 1), false);
+        world.start(0);
+        let (receiver, reason) = ("client-0".into(), DropReason::QueueFull);
+        world.crash(0, Some(broker::Output::Event(broker::Event::Dropped { receiver, count: 2, reason })));
+        assert_eq!(world.dropped.get("client-0"), Some(&2));
     }
 }

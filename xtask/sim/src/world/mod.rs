@@ -83,6 +83,7 @@ struct World {
     store_failures: u32,
     dropped: BTreeMap<String, u64>,
     dropped_late: BTreeMap<String, u64>,
+    slow: BTreeSet<String>,
     /// When the brokers saw clients go, by client, and whether a Will waits: only what is certain.
     parted: BTreeMap<usize, Parted>,
     /// Clients that the brokers see connected.
@@ -106,6 +107,7 @@ pub fn run(scenario: &Scenario, keep_trace: bool) -> Report {
         clients: world.actors.iter_mut().map(|actor| std::mem::take(&mut actor.diary)).collect(),
         crashes: world.crashes,
         store_failures: world.store_failures,
+        slow: std::mem::take(&mut world.slow),
         dropped: std::mem::take(&mut world.dropped),
         dropped_late: std::mem::take(&mut world.dropped_late),
     };
@@ -188,6 +190,7 @@ impl World {
             store_failures: 0,
             dropped: BTreeMap::new(),
             dropped_late: BTreeMap::new(),
+            slow: BTreeSet::new(),
             parted: BTreeMap::new(),
             present: BTreeSet::new(),
         }
