@@ -189,7 +189,7 @@ fn take(stream: &mut Subscription, all: &mut [Vec<u64>; 2]) {
 }
 
 async fn rounds(level: &'static str) {
-    let broker = Broker::start(&["--ephemeral", "--log-level", "error"]);
+    let broker = Broker::start(&["--log-level", "error"]);
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-client-{level}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path); // of an earlier process with the same number
     std::fs::create_dir_all(&path).expect("a folder");
