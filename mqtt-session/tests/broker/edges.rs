@@ -52,16 +52,15 @@ fn input_waits_while_the_output_is_full() {
     assert_eq!(bench.recv_all(client), [const { Packet::PingResp }; 5]);
 }
 
+/// Limits of one queue and of all, in bytes where a message counts `one`, and how many of these messages are left.
+fn byte_limits(one: u64) -> [(u64, u64, u64); 5] {
+    [(2 * one, u64::MAX, 2), (2 * one - 1, u64::MAX, 1), (u64::MAX, 2 * one, 2), (u64::MAX, 2 * one - 1, 1), (1, 1, 1)]
+}
+
 #[test]
 fn a_log_holds_exactly_as_many_bytes_as_it_may() {
     let one = cost("a", "x");
-    for (limit, all, left) in [
-        (2 * one, u64::MAX, 2),
-        (2 * one - 1, u64::MAX, 1),
-        (u64::MAX, 2 * one, 2),
-        (u64::MAX, 2 * one - 1, 1),
-        (1, 1, 1),
-    ] {
+    for (limit, all, left) in byte_limits(one) {
         let mut bench = Bench::with(|config| {
             (config.session.max_queued_bytes, config.max_queued_bytes) = (limit, all);
         });
@@ -82,13 +81,7 @@ fn a_log_holds_exactly_as_many_bytes_as_it_may() {
 #[test]
 fn a_queue_holds_exactly_as_many_bytes_as_it_may() {
     let one = cost("a", "x");
-    for (limit, all, left) in [
-        (2 * one, u64::MAX, 2),
-        (2 * one - 1, u64::MAX, 1),
-        (u64::MAX, 2 * one, 2),
-        (u64::MAX, 2 * one - 1, 1),
-        (1, 1, 1),
-    ] {
+    for (limit, all, left) in byte_limits(one) {
         let mut bench = Bench::with(|config| {
             (config.session.max_queued_bytes, config.max_queued_bytes) = (limit, all);
         });

@@ -1,6 +1,6 @@
 //! Sessions that last: logs, cursors and what happens to them (sections 4.1, 4.4 and 4.5).
 use crate::common::*;
-use mqtt_session::broker::{DropReason, Event, StoreOp};
+use mqtt_session::broker::{DropReason, StoreOp};
 use mqtt_session::proto::*;
 use std::time::Duration;
 
@@ -17,18 +17,6 @@ fn back(bench: &mut Bench, id: &str) -> Client {
     let (client, connack) = bench.connect(persistent(Version::V5, id, 1000));
     assert!(connack.session_present);
     client
-}
-
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
-}
-
-fn losses(bench: &Bench, who: &str, why: DropReason) -> u64 {
-    let loss = |event: &Event| match event {
-        Event::Dropped { receiver, count, reason } if &**receiver == who && *reason == why => *count,
-        _ => 0,
-    };
-    bench.events.iter().map(loss).sum()
 }
 
 #[test]

@@ -6,14 +6,6 @@ use mqtt_session::proto::*;
 
 const ONE: QoS = QoS::AtLeastOnce;
 
-fn losses(bench: &Bench, who: &str, why: DropReason) -> u64 {
-    let loss = |event: &Event| match event {
-        Event::Dropped { receiver, count, reason } if &**receiver == who && *reason == why => *count,
-        _ => 0,
-    };
-    bench.events.iter().map(loss).sum()
-}
-
 /// Each message that found no room in a log is a loss of each of its readers, once.
 #[test]
 fn every_reader_learns_what_found_no_room() {

@@ -8,6 +8,13 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The client `s` connects, with a session that lasts; the store has kept all of it.
+fn join(world: &mut World) -> Client {
+    let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
+    world.keep_all();
+    client
+}
+
 #[test]
 fn sessions_subscriptions_and_messages_come_back() {
     let mut world = World::new();
@@ -326,11 +333,6 @@ fn a_subscription_that_is_at_qos_0_by_now_still_owes_what_was_on_its_way() {
 #[test]
 fn a_subscription_that_is_at_qos_2_by_now_still_owes_at_qos_1() {
     let mut world = World::new();
-    let join = |world: &mut World| {
-        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
-        world.keep_all();
-        client
-    };
     let client = join(&mut world);
     let publisher = world.bench.v5("p");
     for (n, qos) in [QoS::AtLeastOnce, QoS::ExactlyOnce].into_iter().enumerate() {
@@ -387,11 +389,6 @@ fn what_was_acknowledged_behind_a_loss_is_not_kept_for_ever() {
 fn deliveries_keep_their_order_when_identifiers_begin_anew() {
     // [MQTT-4.6.0-1]: the second restart finds a later message under a lower identifier.
     let mut world = World::new();
-    let join = |world: &mut World| {
-        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
-        world.keep_all();
-        client
-    };
     let client = join(&mut world);
     world.bench.send(client, subscribe("a", QoS::ExactlyOnce));
     for text in ["1", "2"] {
@@ -416,11 +413,6 @@ fn deliveries_keep_their_order_when_identifiers_begin_anew() {
 fn a_group_keeps_its_messages_when_its_last_member_that_is_kept_leaves() {
     // [MQTT-2.2.1-4]: what the group still gives out at QoS 2 holds its identifier over a restart.
     let mut world = World::new();
-    let join = |world: &mut World| {
-        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
-        world.keep_all();
-        client
-    };
     let client = join(&mut world);
     world.bench.send(client, subscribe("$share/g/a", QoS::ExactlyOnce));
     world.bench.cut(client);
@@ -462,11 +454,6 @@ fn a_group_keeps_its_messages_when_its_last_member_that_is_kept_leaves() {
 fn late_acknowledgments_do_not_hit_a_group_that_came_later() {
     // The first group's message is still on its way when the broker stops; the second has had none yet.
     let mut world = World::new();
-    let join = |world: &mut World| {
-        let (client, _) = world.bench.connect(persistent(Version::V5, "s", FOREVER));
-        world.keep_all();
-        client
-    };
     let leave = Unsubscribe { id: pid(78), filters: vec![filter("$share/g/a")], properties: Properties::new() };
     let client = join(&mut world);
     world.bench.send(client, subscribe("$share/g/a", QoS::ExactlyOnce));

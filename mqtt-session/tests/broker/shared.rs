@@ -27,10 +27,6 @@ fn sorted(mut all: Vec<String>) -> Vec<String> {
     all
 }
 
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
-}
-
 #[test]
 fn members_take_turns() {
     // [MQTT-4.8.2-3]

@@ -21,18 +21,6 @@ fn back(bench: &mut Bench, id: &str) -> Client {
     client
 }
 
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
-    range.map(|number| number.to_string()).collect()
-}
-
-fn losses(bench: &Bench, who: &str, why: DropReason) -> u64 {
-    let loss = |event: &Event| match event {
-        Event::Dropped { receiver, count, reason } if &**receiver == who && *reason == why => *count,
-        _ => 0,
-    };
-    bench.events.iter().map(loss).sum()
-}
-
 /// The last message to a subscription made from inside.
 fn last_told(bench: &Bench, subscription: LocalId) -> String {
     let told = bench.messages.iter().rev().find(|(id, ..)| *id == subscription);

@@ -497,3 +497,17 @@ pub fn identifiers(publish: &Publish) -> Vec<u32> {
     all.sort_unstable();
     all
 }
+
+/// The texts of messages that are numbered.
+pub fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+/// How many messages were reported as lost for this reader and reason.
+pub fn losses(bench: &Bench, who: &str, why: DropReason) -> u64 {
+    let loss = |event: &Event| match event {
+        Event::Dropped { receiver, count, reason } if &**receiver == who && *reason == why => *count,
+        _ => 0,
+    };
+    bench.events.iter().map(loss).sum()
+}
